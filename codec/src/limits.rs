@@ -1,0 +1,146 @@
+//! Every size on the wire, in one place.
+//!
+//! Source: the grin protocol, frame length limits. A kind has a nominal limit, and a reader accepts
+//! up to four times that: the factor is not slack, a real mainnet header of 400 to 415 bytes
+//! exceeds its nominal 365.
+
+use crate::frame::Kind;
+
+/// Magic (2), kind (1), body length (8, big-endian).
+pub const FRAME_HEADER_BYTES: usize = 11;
+
+/// What a reader accepts beyond the nominal limit of a kind.
+pub const NOMINAL_FACTOR: u64 = 4;
+
+/// Most addresses of one PeerAddrs.
+pub const PEER_ADDRS_MAX: usize = 256;
+
+/// Most hashes of one locator (GetHeaders).
+pub const LOCATOR_HASHES_MAX: usize = 20;
+
+/// Most headers of one Headers.
+pub const HEADERS_MAX: usize = 512;
+
+/// Longest user agent we send. A Hand has room for about 400 bytes of it, a Shake for 296.
+pub const USER_AGENT_BYTES_MAX: usize = 128;
+
+/// Longest user agent we read: what a Hand has room for beside its other fields with two short
+/// addresses.
+pub const USER_AGENT_READ_BYTES_MAX: usize = 434;
+
+/// Bytes of a full range proof; the only length that is canonical.
+pub const RANGE_PROOF_BYTES: usize = 675;
+
+/// Nominal bytes of a header, from which the limits of Header and Headers follow.
+const HEADER_NOMINAL_BYTES: u64 = 365;
+
+/// Weights of a body: the basis of the largest block.
+pub const INPUT_WEIGHT: u64 = 1;
+/// Weight of an output.
+pub const OUTPUT_WEIGHT: u64 = 21;
+/// Weight of a kernel.
+pub const KERNEL_WEIGHT: u64 = 3;
+
+/// Bytes that grin reckons for one output when it bounds a block by its weight.
+const OUTPUT_NOMINAL_BYTES: u64 = 708;
+
+/// The sizes that differ between networks, all following from the largest block weight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    block_weight_max: u64,
+    block_bytes: u64,
+    proof_nonces: u8,
+}
+
+impl Limits {
+    /// Mainnet and testnet: weight 40,000, proofs of 42 nonces.
+    pub const MAINNET: Self = Self::new(40_000, 42);
+
+    /// Limits of a chain whose blocks weigh at most `block_weight_max` and whose proof of work has
+    /// `proof_nonces` nonces.
+    ///
+    /// # Panics
+    ///
+    /// If `proof_nonces` is 0 or over 42, or the weight over 1,000,000: constants of a chain, known
+    /// when it is built.
+    #[must_use]
+    pub const fn new(block_weight_max: u64, proof_nonces: u8) -> Self {
+        assert!(proof_nonces > 0 && proof_nonces <= 42);
+        assert!(block_weight_max <= 1_000_000);
+        let block_bytes = block_weight_max / OUTPUT_WEIGHT * OUTPUT_NOMINAL_BYTES;
+        Self { block_weight_max, block_bytes, proof_nonces }
+    }
+
+    /// Heaviest block body.
+    #[must_use]
+    pub const fn block_weight_max(&self) -> u64 {
+        self.block_weight_max
+    }
+
+    /// Heaviest transaction body: a block must have room for a coinbase output and kernel too.
+    #[must_use]
+    pub const fn transaction_weight_max(&self) -> u64 {
+        self.block_weight_max.saturating_sub(OUTPUT_WEIGHT + KERNEL_WEIGHT)
+    }
+
+    /// Nonces of one proof of work.
+    #[must_use]
+    pub const fn proof_nonces(&self) -> u8 {
+        self.proof_nonces
+    }
+
+    /// Most bytes of a body of this kind that a reader accepts: four times the nominal limit.
+    /// Decided from the 11 header bytes alone.
+    #[must_use]
+    pub const fn body_bytes_max(&self, kind: Kind) -> u64 {
+        NOMINAL_FACTOR * self.nominal_bytes(kind)
+    }
+
+    /// Most bytes of a body of an unknown kind, which is skipped and not stored.
+    #[must_use]
+    pub const fn unknown_body_bytes_max(&self) -> u64 {
+        NOMINAL_FACTOR * self.block_bytes
+    }
+
+    /// Most bytes of any whole frame.
+    #[must_use]
+    pub const fn frame_bytes_max(&self) -> u64 {
+        FRAME_HEADER_BYTES as u64 + self.body_bytes_max(Kind::KernelSegment)
+    }
+
+    const fn nominal_bytes(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Error => 0,
+            Kind::Hand => 128,
+            Kind::Shake => 88,
+            Kind::Ping | Kind::Pong => 16,
+            Kind::GetPeerAddrs => 4,
+            Kind::PeerAddrs => 4 + 19 * PEER_ADDRS_MAX as u64,
+            Kind::GetHeaders => 1 + 32 * LOCATOR_HASHES_MAX as u64,
+            Kind::Header => HEADER_NOMINAL_BYTES,
+            Kind::Headers => 2 + HEADER_NOMINAL_BYTES * HEADERS_MAX as u64,
+            Kind::GetBlock | Kind::GetCompactBlock => 32,
+            Kind::Block | Kind::StemTransaction | Kind::Transaction => self.block_bytes,
+            Kind::CompactBlock => self.block_bytes / 10,
+            Kind::TxHashSetRequest => 40,
+            Kind::TxHashSetArchive | Kind::BanReason => 64,
+            Kind::GetTransaction | Kind::TransactionKernel => 32,
+            Kind::GetOutputBitmapSegment
+            | Kind::GetOutputSegment
+            | Kind::GetRangeProofSegment
+            | Kind::GetKernelSegment => 41,
+            Kind::OutputBitmapSegment
+            | Kind::OutputSegment
+            | Kind::RangeProofSegment
+            | Kind::KernelSegment => 2 * self.block_bytes,
+        }
+    }
+}
+
+const _: () = assert!(Limits::MAINNET.block_bytes == 1_348_032);
+const _: () = assert!(Limits::MAINNET.body_bytes_max(Kind::Block) == 5_392_128);
+const _: () = assert!(Limits::MAINNET.body_bytes_max(Kind::Header) >= 415, "real headers must fit");
+const _: () = assert!(USER_AGENT_BYTES_MAX <= 296, "a Shake must have room for it");
+const _: () = assert!(
+    Limits::MAINNET.body_bytes_max(Kind::Hand) == (64 + 2 * 7 + USER_AGENT_READ_BYTES_MAX) as u64
+);

@@ -1,0 +1,221 @@
+//! Payloads: what travels between the chain and the sockets, framed once and then shared.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use blake2b_simd::Params;
+use blake2b_simd::many::{HashManyJob, hash_many};
+
+use crate::format::PayloadFormat;
+use crate::frame::{Frame, FrameHeader, Kind};
+use crate::limits::{FRAME_HEADER_BYTES, Limits};
+use crate::network::Network;
+
+/// 32 bytes that identify something: BLAKE2b-256 of what the protocol says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+/// The id of a payload, as the chain and the wire name it.
+pub type PayloadId = Hash;
+
+impl Hash {
+    /// The BLAKE2b-256 of these bytes, unkeyed.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::from_digest(&blake2b_256().hash(bytes))
+    }
+
+    /// How many [`Hash::of_each`] computes side by side.
+    pub(crate) const BATCH: usize = 4;
+
+    /// The hashes of some inputs, in about the time of one.
+    pub(crate) fn of_each<T: AsRef<[u8]>>(
+        inputs: &[Option<T>; Self::BATCH],
+    ) -> [Option<Self>; Self::BATCH] {
+        let params = blake2b_256();
+        let mut jobs = inputs
+            .each_ref()
+            .map(|input| input.as_ref().map(|input| HashManyJob::new(&params, input.as_ref())));
+        hash_many(jobs.iter_mut().flatten());
+        jobs.map(|job| job.map(|job| Self::from_digest(&job.to_hash())))
+    }
+
+    fn from_digest(digest: &blake2b_simd::Hash) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest.as_bytes());
+        Self(hash)
+    }
+
+    /// A constant from 64 hexadecimal digits, first byte first.
+    ///
+    /// # Panics
+    ///
+    /// If the text is anything else. For constants; text from outside goes through [`Hash::parse`].
+    #[must_use]
+    pub const fn from_hex(text: &str) -> Self {
+        match Self::parse(text) {
+            Some(hash) => hash,
+            None => panic!("a hash is 64 hexadecimal digits"),
+        }
+    }
+
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub const fn parse(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.len() != 64 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            let (Some(high), Some(low)) = (digit(text[2 * i]), digit(text[2 * i + 1])) else {
+                return None;
+            };
+            bytes[i] = high << 4 | low;
+            i += 1;
+        }
+        Some(Self(bytes))
+    }
+}
+
+fn blake2b_256() -> Params {
+    let mut params = Params::new();
+    params.hash_length(32);
+    params
+}
+
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One frame, immutable and shared: cloning it counts a reference and copies nothing.
+///
+/// The id is computed when it is first asked for, on the thread that asks, and then kept: the loop
+/// deduplicates by a keyed fingerprint and needs no id for most payloads.
+#[derive(Clone)]
+pub struct Payload(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    format: PayloadFormat,
+    limits: Limits,
+    frame: Vec<u8>,
+    id: OnceLock<PayloadId>,
+}
+
+/// The body is longer than the wire allows for its kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("body of {length} bytes for {kind:?}, at most {limit}")]
+pub struct SealError {
+    /// Kind asked for.
+    pub kind: Kind,
+    /// Length of the body.
+    pub length: u64,
+    /// Most that the kind may have.
+    pub limit: u64,
+}
+
+impl Payload {
+    /// Frames a body: header and body are written once, here, on the caller's thread.
+    ///
+    /// ```
+    /// use codec::{Kind, Network, Payload};
+    /// let payload = Payload::seal(&Network::DEV, Kind::Transaction, b"a body").unwrap();
+    /// assert_eq!(payload.body(), b"a body");
+    /// assert_eq!(payload.frame().len(), 11 + 6);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SealError`] if the body is over the limit of its kind.
+    pub fn seal(network: &Network, kind: Kind, body: &[u8]) -> Result<Self, SealError> {
+        let length = body.len() as u64;
+        let limit = network.limits.body_bytes_max(kind);
+        if length > limit {
+            return Err(SealError { kind, length, limit });
+        }
+        let header = FrameHeader { kind: kind as u8, length };
+        let mut frame = Vec::with_capacity(header.frame_bytes());
+        frame.extend_from_slice(&header.encode(network.magic));
+        frame.extend_from_slice(body);
+        Ok(Self::new(network, kind, frame))
+    }
+
+    /// Takes a frame off the stream: one copy if it is borrowed, none if it was assembled.
+    #[must_use]
+    pub fn from_frame(network: &Network, frame: Frame<'_>) -> Self {
+        match frame {
+            Frame::Borrowed(kind, bytes) => Self::new(network, kind, bytes.to_vec()),
+            Frame::Assembled(kind, bytes) => Self::new(network, kind, bytes),
+        }
+    }
+
+    /// Takes a whole frame, header included.
+    pub(crate) fn new(network: &Network, kind: Kind, frame: Vec<u8>) -> Self {
+        let Network { format, limits, .. } = *network;
+        Self(Arc::new(Inner { kind, format, limits, frame, id: OnceLock::new() }))
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Header and body, as on the wire.
+    #[must_use]
+    pub fn frame(&self) -> &[u8] {
+        &self.0.frame
+    }
+
+    /// The body alone.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.0.frame[FRAME_HEADER_BYTES..]
+    }
+
+    /// The id that the network's format gives to this body; the first call computes it.
+    #[must_use]
+    pub fn id(&self) -> PayloadId {
+        let Inner { kind, format, limits, id, .. } = &*self.0;
+        *id.get_or_init(|| format.id(*kind, self.body(), limits))
+    }
+
+    /// How many owners there are: the chain, queues, sends in flight.
+    #[must_use]
+    pub fn reference_count(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({:?}, {} bytes)", self.0.kind, self.0.frame.len())
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.frame == other.0.frame
+    }
+}
+
+impl Eq for Payload {}

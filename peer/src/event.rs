@@ -1,0 +1,256 @@
+//! The whole conversation between the core and its driver, as data: it can be recorded and replayed.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use codec::Payload;
+
+use crate::chain::{ChainTip, FromChain, ToChain};
+
+/// A connection: a slot of the driver's table and the generation of its use. Given out by the
+/// driver; a completion or an answer that comes after the slot was used again misses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    index: u32,
+    generation: u32,
+}
+
+impl ConnId {
+    /// The id of this use of this slot.
+    #[must_use]
+    pub const fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+
+    /// The slot.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Which use of the slot.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// Who dialled, seen from us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// They dialled us.
+    Inbound,
+    /// We dialled them.
+    Outbound,
+}
+
+/// What one call of `handle(Received)` may use up. The one mechanism for back-pressure and for
+/// fairness: what was not consumed stays with the driver, and comes again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Credit {
+    /// Frames of this connection in this turn.
+    pub frames: u32,
+    /// Events that the lane to the chain has room for.
+    pub items: u32,
+    /// Payload bytes that the lane to the chain has room for.
+    pub bytes: usize,
+}
+
+impl Credit {
+    /// Whether an event with this many payload bytes may go to the chain.
+    #[must_use]
+    pub const fn allows(&self, bytes: usize) -> bool {
+        self.items > 0 && self.bytes >= bytes
+    }
+
+    /// One such event goes.
+    pub(crate) const fn use_up(&mut self, bytes: usize) {
+        self.items -= 1;
+        self.bytes -= bytes;
+    }
+}
+
+/// What a driver tells the core.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// They dialled us.
+    Accepted {
+        /// The new connection.
+        conn: ConnId,
+        /// Their address, IPv4-mapped ones made IPv4.
+        addr: SocketAddr,
+    },
+    /// A connection that we asked for stands.
+    Dialed {
+        /// The new connection.
+        conn: ConnId,
+        /// The address dialled.
+        addr: SocketAddr,
+    },
+    /// A connection that we asked for came to nothing.
+    DialFailed {
+        /// The address dialled.
+        addr: SocketAddr,
+    },
+    /// Bytes came. `handle` answers how many it consumed; the driver keeps the rest, and gives it
+    /// again before anything newer of that connection.
+    Received {
+        /// From whom.
+        conn: ConnId,
+        /// The bytes, borrowed for this call.
+        bytes: &'a [u8],
+        /// What the call may use up.
+        credit: Credit,
+    },
+    /// The driver stopped reading this connection: its liveness deadlines stand still.
+    Paused {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// The driver reads this connection again.
+    Resumed {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// The send queue had no room for this relayed payload: the peer does not have it after all.
+    Dropped {
+        /// To whom it was to go.
+        conn: ConnId,
+        /// What was dropped.
+        payload: &'a Payload,
+    },
+    /// The connection is gone by the remote's or the system's doing, or the driver must end it.
+    Closed {
+        /// Which one.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Somebody dialled us while all places were taken, and was closed at once.
+    TurnedAway,
+    /// A command of the chain.
+    FromChain(FromChain),
+    /// The chain's tip changed.
+    Tip(ChainTip),
+    /// An operator wants this peer held, and dialled again when it is lost.
+    Hold {
+        /// Whom to dial.
+        addr: SocketAddr,
+    },
+    /// Say goodbye to everybody and dial nobody any more.
+    Shutdown,
+    /// The instant of `poll_timeout` has come, or any other instant.
+    Timeout,
+}
+
+/// What the core tells its driver.
+#[derive(Debug)]
+pub enum Output {
+    /// Make a connection.
+    Dial {
+        /// To whom.
+        addr: SocketAddr,
+    },
+    /// Send one payload to one or to many: 10,000 sockets are one output.
+    Send {
+        /// To whom.
+        to: Recipients,
+        /// What.
+        payload: Payload,
+    },
+    /// Send what is queued for control (a ban reason), then end the connection. The core has
+    /// forgotten the peer already.
+    Close {
+        /// Which one.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Hand this to the chain. There is room: the credit said so.
+    ToChain(ToChain),
+}
+
+/// To whom a payload goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recipients {
+    /// One connection.
+    One(ConnId),
+    /// Many, in slot order.
+    Many(Vec<ConnId>),
+}
+
+macro_rules! close_reasons {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
+        /// Why a connection ended. Each has a name for people and for counters.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum CloseReason { $($(#[$doc])+ $name,)+ }
+
+        impl CloseReason {
+            /// Every reason, in a fixed order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name in counters and logs: lower case, words joined by underscores.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+close_reasons! {
+    /// The remote closed between two frames.
+    RemoteClosed = "remote_closed",
+    /// The remote closed, or the connection broke, before the handshake was done.
+    HandshakeAborted = "handshake_aborted",
+    /// The remote closed in the middle of a frame.
+    TruncatedFrame = "truncated_frame",
+    /// The connection broke: reset, unreachable.
+    ConnectionLost = "connection_lost",
+    /// No greeting within the handshake's time.
+    HandshakeTimeout = "handshake_timeout",
+    /// A frame was begun and not finished in its time.
+    FrameTimeout = "frame_timeout",
+    /// Bytes of another network, or garbage.
+    WrongMagic = "wrong_magic",
+    /// A chain with another genesis.
+    WrongGenesis = "wrong_genesis",
+    /// We dialled ourselves.
+    Myself = "myself",
+    /// A frame header with a length over its kind's limit.
+    OversizeFrame = "oversize_frame",
+    /// A message that must not come now: a second Hand, an Error, anything before the greeting.
+    UnexpectedKind = "unexpected_kind",
+    /// An answer that nobody asked for.
+    Unsolicited = "unsolicited",
+    /// A body with bytes after its last field, where only canonical bytes are relayed.
+    TrailingBytes = "trailing_bytes",
+    /// A list longer than its limit.
+    ListTooLong = "list_too_long",
+    /// A body that does not decode.
+    Malformed = "malformed",
+    /// The remote told us that it bans us.
+    BannedByRemote = "banned_by_remote",
+    /// The chain called a payload of this peer invalid.
+    InvalidPayload = "invalid_payload",
+    /// It reads too slowly: its send stood still for too long, or its queue was full of what may not be dropped.
+    SlowReader = "slow_reader",
+    /// Nothing came from it for too long, our pings notwithstanding.
+    Silent = "silent",
+    /// A dial that we asked for came to nothing.
+    DialFailed = "dial_failed",
+    /// The assembly memory of all peers was used up, and this one held it longest.
+    AssemblyFull = "assembly_full",
+    /// All places are taken.
+    NoRoom = "no_room",
+    /// The operator wanted it so.
+    Operator = "operator",
+    /// We are shutting down.
+    Shutdown = "shutdown",
+}

@@ -1,0 +1,73 @@
+//! What a remote can do wrong, and what follows.
+
+use std::time::Duration;
+
+use codec::{DecodeError, FrameError, Hash, Kind};
+
+use crate::event::CloseReason;
+
+/// The remote broke the rules. The type decides the consequence: see [`Fault::reason`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// Bytes that are not a frame of this network.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A body that does not decode.
+    #[error("{kind:?}: {error}")]
+    Malformed {
+        /// Of which message.
+        kind: Kind,
+        /// What was wrong with it.
+        error: DecodeError,
+    },
+    /// A message that must not come in this phase.
+    #[error("{0:?} must not come now")]
+    UnexpectedKind(Kind),
+    /// An answer that nobody asked for.
+    #[error("{0:?} was not asked for")]
+    Unsolicited(Kind),
+    /// Another chain.
+    #[error("genesis {0}")]
+    WrongGenesis(Hash),
+    /// Our own nonce came back.
+    #[error("we dialled ourselves")]
+    Myself,
+    /// No greeting in time.
+    #[error("no greeting within {0:?}")]
+    HandshakeTimeout(Duration),
+    /// A frame that was begun and not finished.
+    #[error("frame unfinished after {0:?}")]
+    FrameTimeout(Duration),
+    /// Nothing came for too long.
+    #[error("silent for {0:?}")]
+    Silent(Duration),
+    /// It holds the most of an assembly memory that is used up.
+    #[error("assembly memory is used up")]
+    AssemblyFull,
+}
+
+impl Fault {
+    /// Why the connection ends for this fault.
+    #[must_use]
+    pub const fn reason(&self) -> CloseReason {
+        match self {
+            Self::Frame(FrameError::WrongMagic { .. }) => CloseReason::WrongMagic,
+            Self::Frame(FrameError::BodyTooLong { .. }) => CloseReason::OversizeFrame,
+            Self::Malformed { error: DecodeError::TrailingBytes { .. }, .. } => {
+                CloseReason::TrailingBytes
+            }
+            Self::Malformed { error: DecodeError::ListTooLong { .. }, .. } => {
+                CloseReason::ListTooLong
+            }
+            Self::Malformed { .. } => CloseReason::Malformed,
+            Self::UnexpectedKind(_) => CloseReason::UnexpectedKind,
+            Self::Unsolicited(_) => CloseReason::Unsolicited,
+            Self::WrongGenesis(_) => CloseReason::WrongGenesis,
+            Self::Myself => CloseReason::Myself,
+            Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
+            Self::FrameTimeout(_) => CloseReason::FrameTimeout,
+            Self::Silent(_) => CloseReason::Silent,
+            Self::AssemblyFull => CloseReason::AssemblyFull,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Relay: a payload is accepted from one peer, and goes to those that lack it.
+//!
+//! What was seen is known by a fingerprint of the frame; who has it, by a bit in the row of its
+//! sequence. Stem transactions never come here: they must leave no trace in what others can probe.
+
+use codec::{Frame, Network, Payload};
+
+use crate::chain::Freshness;
+use crate::config::Config;
+use crate::event::{ConnId, Output, Recipients};
+use crate::inventory::{Inventory, PeerSlot};
+use crate::rng::Rng;
+use crate::seen::{Fingerprint, SeenFilter, Sequence};
+
+/// What was seen, and who has it.
+pub(crate) struct Relay {
+    seen: SeenFilter,
+    inventory: Inventory,
+    /// Who sits in which column.
+    columns: Vec<Option<ConnId>>,
+    /// Established peers that found no free column. They get everything.
+    unplaced: Vec<ConnId>,
+    lacking: Vec<PeerSlot>,
+}
+
+/// Rows of the inventory that are cleared of departed peers in one call: 0.1 ms at most.
+const SWEEP_ROWS: usize = 2_048;
+
+impl Relay {
+    pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
+        let mut secret = [0; 192];
+        rng.fill(&mut secret);
+        Self {
+            seen: SeenFilter::new(config.seen, &secret),
+            inventory: Inventory::new(config.inventory),
+            columns: Vec::new(),
+            unplaced: Vec::new(),
+            lacking: Vec::new(),
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.seen.memory_bytes() + self.inventory.memory_bytes()
+    }
+
+    /// A column for a peer whose handshake is done.
+    pub(crate) fn join(&mut self, conn: ConnId) -> Option<PeerSlot> {
+        let Some(slot) = self.inventory.join() else {
+            self.unplaced.push(conn);
+            return None;
+        };
+        let index = slot.index();
+        if self.columns.len() <= index {
+            self.columns.resize(index + 1, None);
+        }
+        self.columns[index] = Some(conn);
+        Some(slot)
+    }
+
+    /// The peer is gone.
+    pub(crate) fn forget(&mut self, conn: ConnId, slot: Option<PeerSlot>) {
+        match slot {
+            Some(slot) => {
+                self.columns[slot.index()] = None;
+                self.inventory.leave(slot);
+            }
+            None => self.unplaced.retain(|other| *other != conn),
+        }
+    }
+
+    /// Clears a few rows of departed peers. `true`: more remain.
+    pub(crate) fn sweep(&mut self) -> bool {
+        self.inventory.sweep(SWEEP_ROWS)
+    }
+
+    pub(crate) fn fingerprint(&self, frame: &[u8]) -> Fingerprint {
+        self.seen.fingerprint(frame)
+    }
+
+    /// First pass over a batch: the table slots are loaded, so that their misses overlap.
+    pub(crate) fn touch(&self, prints: &[Fingerprint]) {
+        std::hint::black_box(self.seen.touch(prints));
+    }
+
+    #[inline]
+    pub(crate) fn lookup(&self, print: Fingerprint) -> Option<Sequence> {
+        self.seen.lookup(print)
+    }
+
+    /// This peer has it.
+    #[inline]
+    pub(crate) fn note(&mut self, slot: Option<PeerSlot>, sequence: Sequence) {
+        if let Some(slot) = slot {
+            self.inventory.note(slot, sequence);
+        }
+    }
+
+    /// Remembers a payload that a peer delivered.
+    pub(crate) fn accept(
+        &mut self,
+        print: Fingerprint,
+        slot: Option<PeerSlot>,
+        frame: Frame<'_>,
+        network: &Network,
+    ) -> (Payload, Freshness) {
+        let sequence = match self.lookup(print) {
+            Some(sequence) => {
+                self.note(slot, sequence);
+                return (Payload::from_frame(network, frame), Freshness::Requested);
+            }
+            None => self.seen.remember(print),
+        };
+        self.inventory.open_row(sequence.sequence);
+        self.note(slot, sequence.sequence);
+        let freshness =
+            if sequence.perhaps_long_ago { Freshness::PerhapsLongAgo } else { Freshness::New };
+        (Payload::from_frame(network, frame), freshness)
+    }
+
+    /// Sends a payload to all that lack it: one output, however many there are.
+    pub(crate) fn spread(&mut self, payload: Payload) -> Option<Output> {
+        let print = self.fingerprint(payload.frame());
+        let sequence = self.lookup(print).unwrap_or_else(|| {
+            let sequence = self.seen.remember(print).sequence;
+            self.inventory.open_row(sequence);
+            sequence
+        });
+        self.lacking.clear();
+        self.inventory.lacking(sequence, &mut self.lacking);
+        let mut to = Vec::with_capacity(self.lacking.len() + self.unplaced.len());
+        for slot in &self.lacking {
+            self.inventory.note(*slot, sequence);
+            to.extend(self.columns[slot.index()]);
+        }
+        to.extend_from_slice(&self.unplaced);
+        (!to.is_empty()).then_some(Output::Send { to: Recipients::Many(to), payload })
+    }
+
+    /// The chain wants it later: it may come again.
+    pub(crate) fn unsee(&mut self, payload: &Payload) {
+        let print = self.fingerprint(payload.frame());
+        self.seen.forget(print);
+    }
+
+    /// This peer has it now, sent by us on request, or, if not `has`, did not get it after all.
+    pub(crate) fn mark(&mut self, slot: Option<PeerSlot>, payload: &Payload, has: bool) {
+        let Some(slot) = slot else { return };
+        let print = self.fingerprint(payload.frame());
+        let Some(sequence) = self.lookup(print) else { return };
+        if has {
+            self.inventory.note(slot, sequence);
+        } else {
+            self.inventory.unnote(slot, sequence);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The few numbers that the loop and the chain share, behind one lock.
+//!
+//! The loop only tries the lock: on contention the last values stand until its next turn. The
+//! chain and whoever watches may wait for it; it is held for the length of one copy.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use peer::{ChainTip, CloseReason};
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What the engine has counted since it started, and some levels of this moment.
+        #[derive(Clone, PartialEq, Eq, Default, Debug)]
+        pub struct Metrics {
+            $($(#[$doc])+ pub $name: u64,)+
+            /// Connections ended, by cause, in the order of [`CloseReason::ALL`].
+            pub closed: [u64; CloseReason::ALL.len()],
+        }
+    };
+}
+
+metrics! {
+    /// Level: established peers that dialled us.
+    peers_inbound,
+    /// Level: established peers that we dialled.
+    peers_outbound,
+    /// Level: open sockets, established or not.
+    connections,
+    /// Connections accepted.
+    accepted,
+    /// Connections that we dialled and that stood.
+    dialed,
+    /// Whole frames received.
+    frames_received,
+    /// Whole frames sent.
+    frames_sent,
+    /// Bytes received.
+    bytes_received,
+    /// Bytes sent.
+    bytes_sent,
+    /// Payloads certainly never seen before, handed to the chain.
+    payloads_new,
+    /// Payloads perhaps seen long ago, handed to the chain all the same.
+    payloads_hinted,
+    /// Payloads that the chain had asked for.
+    payloads_requested,
+    /// Payloads that were known, and so dropped.
+    duplicates,
+    /// Bytes of those.
+    duplicate_bytes,
+    /// Frames of unknown kinds, skipped.
+    unknown_frames,
+    /// Relayed frames dropped because a send queue was full.
+    relay_dropped,
+    /// Send operations.
+    sends,
+    /// Payloads queued for sending, one for each recipient.
+    payloads_sent,
+    /// Turns of the loop.
+    turns,
+    /// Times the loop entered the kernel.
+    kernel_entries,
+    /// Times a receive ended because its buffer group was empty.
+    buffers_starved,
+    /// Completions that came after their connection was gone.
+    completions_stale,
+    /// Turns that ended with a peer waiting for room on the lane to the chain.
+    lane_stalls,
+    /// Level: bytes of frames that are not whole yet.
+    assembly_bytes,
+    /// Bytes of the fixed pools: rings, buffers, tables.
+    fixed_pool_bytes,
+}
+
+impl Metrics {
+    /// Counts one connection that ended.
+    pub const fn count_closed(&mut self, reason: CloseReason) {
+        self.closed[reason as usize] += 1;
+    }
+
+    /// Connections ended, by the name of the cause; causes that never occurred are left out.
+    pub fn closed_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = CloseReason::ALL.iter().map(|reason| reason.name());
+        names.zip(self.closed).filter(|&(_, count)| count > 0)
+    }
+}
+
+/// Height, total difficulty and metrics, shared. Cloning shares them further.
+#[derive(Clone, Default)]
+pub struct Counters(Arc<Mutex<Numbers>>);
+
+#[derive(Default)]
+struct Numbers {
+    tip: ChainTip,
+    metrics: Metrics,
+}
+
+impl Counters {
+    /// For the chain: its best chain is this now. The engine tells its peers with the next pings.
+    pub fn set_tip(&self, tip: ChainTip) {
+        self.0.lock().tip = tip;
+    }
+
+    /// The tip that the chain set last.
+    #[must_use]
+    pub fn tip(&self) -> ChainTip {
+        self.0.lock().tip
+    }
+
+    /// For the loop: the tip, unless somebody holds the lock.
+    #[must_use]
+    pub fn try_tip(&self) -> Option<ChainTip> {
+        self.0.try_lock().map(|numbers| numbers.tip)
+    }
+
+    /// What the engine published last, at most a few turns old.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.lock().metrics.clone()
+    }
+
+    /// For the loop: publishes the metrics, unless somebody holds the lock; says whether it did.
+    #[must_use]
+    pub fn try_set_metrics(&self, metrics: &Metrics) -> bool {
+        let Some(mut numbers) = self.0.try_lock() else { return false };
+        numbers.metrics.clone_from(metrics);
+        true
+    }
+
+    /// Publishes the metrics, waiting for the lock: for the last ones, when the engine ends.
+    pub fn set_metrics(&self, metrics: &Metrics) {
+        self.0.lock().metrics.clone_from(metrics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_counted_under_their_own_names() {
+        let mut metrics = Metrics::default();
+        for (times, &reason) in (0..).zip(CloseReason::ALL) {
+            (0..times).for_each(|_| metrics.count_closed(reason));
+        }
+        let expected: Vec<_> =
+            CloseReason::ALL.iter().map(|reason| reason.name()).zip(0..).skip(1).collect();
+        assert_eq!(metrics.closed_by_cause().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_loop_never_waits_for_the_lock() {
+        let counters = Counters::default();
+        let tip = ChainTip { height: 7, total_difficulty: 9 };
+        counters.set_tip(tip);
+        let metrics = Metrics { turns: 3, ..Metrics::default() };
+
+        let held = counters.0.lock();
+        assert_eq!(counters.try_tip(), None);
+        assert!(!counters.try_set_metrics(&metrics));
+        drop(held);
+
+        assert_eq!(counters.try_tip(), Some(tip));
+        assert!(counters.try_set_metrics(&metrics));
+        assert_eq!((counters.tip(), counters.metrics()), (tip, metrics));
+    }
+}

@@ -1,0 +1,67 @@
+//! The only place where threads meet.
+//!
+//! [`open`] makes the two ends: the engine's thread owns the [`LoopSide`], a thread of the chain
+//! the [`ChainSide`]. Between them are two bounded lanes, two wakers and the [`Counters`]; any
+//! other thread of the chain takes a [`Publisher`]. A chain author needs this crate alone: it
+//! re-exports the vocabulary, and compiles no kernel bindings of the loop.
+//!
+//! Invariant: what is on a lane is received exactly once and never exceeds the lane's bounds, not
+//! for an instant. Full: the loop stops reading peers, the chain gets its command back.
+//! Hang: none. The loop waits in its ring and the chain on its own eventfd, each announces its
+//! sleep before it looks a last time, and either may end or panic at any moment: the other learns.
+//!
+//! A chain thread, complete:
+//!
+//! ```
+//! use bridge::{ChainSide, EngineEnd, FromChain, SendError, ToChain, Verdict};
+//!
+//! fn chain(mut chain: ChainSide) -> EngineEnd {
+//!     loop {
+//!         let event = match chain.recv() {
+//!             Ok(event) => event,
+//!             Err(end) => return end,
+//!         };
+//!         match event {
+//!             ToChain::Payload { from, payload, freshness: _ } => {
+//!                 let verdict = FromChain::Verdict { from, payload, verdict: Verdict::Accept };
+//!                 match chain.send(verdict) {
+//!                     Ok(()) => {}
+//!                     Err(SendError::Full(_)) => {} // not relayed: its next sender tells us again
+//!                     Err(SendError::Gone(_)) => {} // `recv` says why, when the lane is empty
+//!                 }
+//!             }
+//!             ToChain::Announced { .. } | ToChain::Requested { .. } => {}
+//!         }
+//!     }
+//! }
+//!
+//! let (loop_side, chain_side) = bridge::open(bridge::Config::default()).unwrap();
+//! let thread = bridge::spawn("chain", move || chain(chain_side)).unwrap();
+//! loop_side.end(EngineEnd::Stopped); // the engine does this
+//! assert_eq!(thread.join().unwrap(), EngineEnd::Stopped);
+//! ```
+#![forbid(unsafe_code)]
+
+mod chain_side;
+mod counters;
+#[cfg(not(loom))]
+mod event;
+mod lane;
+mod loop_side;
+mod shared;
+mod sync;
+mod thread;
+mod waker;
+
+pub use chain_side::{ChainSide, Publisher};
+pub use codec::{Hash, Kind, Network, Payload, PayloadId};
+pub use counters::{Counters, Metrics};
+pub use lane::Room;
+pub use loop_side::LoopSide;
+pub use peer::{
+    ChainTip, CloseReason, ConnId, Freshness, FromChain, Request, Source, ToChain, Verdict,
+};
+pub use shared::{Config, EngineEnd, SendError, open};
+pub use sync::Fd;
+pub use thread::spawn;
+pub use waker::Waker;

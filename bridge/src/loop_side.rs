@@ -1,0 +1,145 @@
+//! The engine's end. Nothing here waits, and nothing but `end` makes a system call.
+
+use peer::{FromChain, ToChain};
+
+use crate::counters::Counters;
+use crate::lane::{Pushed, Room};
+use crate::shared::{EngineEnd, Shared};
+use crate::sync::{Arc, Fd, Ordering};
+use crate::waker::Waker;
+
+/// The engine's end of the bridge, owned by its thread.
+///
+/// In each turn: [`pop`](Self::pop) and [`push`](Self::push) as far as there is
+/// [`room`](Self::room), then [`chain_waits`](Self::chain_waits); before a wait
+/// [`prepare_sleep`](Self::prepare_sleep), after it [`awake`](Self::awake). Dropping it ends the
+/// engine for the chain: as a panic if the thread is panicking, else as stopped.
+pub struct LoopSide {
+    shared: Arc<Shared>,
+    /// Something was pushed since the chain's sleep was last looked at.
+    pushed: bool,
+}
+
+impl LoopSide {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pushed: false }
+    }
+
+    /// What the lane to the chain still takes. Between own pushes it only grows.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        if self.chain_gone() {
+            return self.shared.to_chain.bounds();
+        }
+        self.shared.to_chain.room()
+    }
+
+    /// Whether at least half of the lane to the chain is free: what a starved loop waits for.
+    #[must_use]
+    pub fn is_half_free(&self) -> bool {
+        self.chain_gone() || self.shared.to_chain.is_half_free()
+    }
+
+    /// Hands an event to the chain. If the chain is gone, the event is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If there is no [`room`](Self::room) for it.
+    pub fn push(&mut self, event: ToChain) {
+        if self.chain_gone() {
+            return;
+        }
+        match self.shared.to_chain.push(event) {
+            Pushed::Queued => self.pushed = true,
+            Pushed::Full(_) => panic!("pushed without room on the lane to the chain"),
+        }
+    }
+
+    /// Once a turn, after the pushes: whether the chain sleeps and something is there for it. The
+    /// caller adds one to [`chain_fd`](Self::chain_fd) then, which it will not be told again.
+    #[must_use]
+    pub fn chain_waits(&mut self) -> bool {
+        // An empty lane: the chain took everything before it fell asleep.
+        std::mem::take(&mut self.pushed)
+            && !self.shared.to_chain.is_empty()
+            && self.shared.chain_waker.take_sleep()
+    }
+
+    /// The eventfd that the chain sleeps on.
+    #[must_use]
+    pub fn chain_fd(&self) -> Fd<'_> {
+        self.shared.chain_waker.fd()
+    }
+
+    /// Takes the oldest command of the chain.
+    pub fn pop(&mut self) -> Option<FromChain> {
+        self.shared.from_chain.pop()
+    }
+
+    /// The eventfd that the loop sleeps on. It need not be read: each wake adds one, and a
+    /// multishot poll reports each addition.
+    #[must_use]
+    pub fn wake_fd(&self) -> Fd<'_> {
+        self.shared.loop_waker.fd()
+    }
+
+    /// Announces the sleep and looks a last time; whether the loop may sleep. From then on
+    /// [`wake_fd`](Self::wake_fd) is written when a command comes, when a [`Waker`] calls, when
+    /// the chain is dropped, and, if `starved`, when at least half of the lane to the chain is
+    /// free.
+    #[must_use]
+    pub fn prepare_sleep(&mut self, starved: bool) -> bool {
+        let shared = &self.shared;
+        shared.loop_starved.store(starved, Ordering::Relaxed);
+        shared.loop_waker.announce();
+        let called = shared.loop_waker.take_called();
+        let may_sleep =
+            !called && shared.from_chain.is_empty() && !(starved && shared.to_chain.is_half_free());
+        if !may_sleep {
+            self.awake();
+        }
+        may_sleep
+    }
+
+    /// After the wait: no wakes are needed any more. What was left for the loop, by whoever
+    /// called its [`Waker`], is to be looked at after this.
+    pub fn awake(&mut self) {
+        self.shared.loop_waker.awake();
+        self.shared.loop_starved.store(false, Ordering::Relaxed);
+        self.shared.loop_waker.take_called();
+    }
+
+    /// For those who leave something for the loop elsewhere than on the lane.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.shared.loop_waker.clone()
+    }
+
+    /// Whether the [`ChainSide`](crate::ChainSide) was dropped. Publishers may be left.
+    #[must_use]
+    pub fn chain_gone(&self) -> bool {
+        self.shared.chain_gone.load(Ordering::Acquire)
+    }
+
+    /// The shared numbers.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Tells the chain how the engine ended, after what is on its lane. Commands that the loop has
+    /// not taken are dropped.
+    pub fn end(self, end: EngineEnd) {
+        self.shared.finish(end);
+    }
+}
+
+impl Drop for LoopSide {
+    fn drop(&mut self) {
+        self.shared.finish(if std::thread::panicking() {
+            EngineEnd::Panicked("its thread unwound".to_owned())
+        } else {
+            EngineEnd::Stopped
+        });
+    }
+}

@@ -1,0 +1,186 @@
+//! What both sides hold: the lanes, the wakers, and how either side ended.
+
+use std::io;
+use std::sync::OnceLock;
+
+use codec::Limits;
+use peer::{FromChain, ToChain};
+
+use crate::chain_side::ChainSide;
+use crate::counters::Counters;
+use crate::lane::{BYTES_LIMIT, ITEMS_LIMIT, Lane, Pushed, Room};
+use crate::loop_side::LoopSide;
+use crate::sync::{Arc, AtomicBool, Ordering, fence};
+use crate::waker::Waker;
+
+/// Largest frame of mainnet and testnet, in bytes: 10,784,267.
+const FRAME_BYTES_MAX: usize = Limits::MAINNET.frame_bytes_max() as usize;
+
+/// Smallest byte bound of a lane: half of it takes the largest frame, because a loop that waits
+/// for room is woken when half of the lane is free, and must then get on.
+const LANE_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
+
+/// Smallest item bound of a lane, for the same reason.
+const LANE_ITEMS_MIN: usize = 2;
+
+/// Bounds of the lanes.
+///
+/// The places of the items are reserved at once, at most 96 bytes for each: 7 MB by default. An
+/// item weighs its payload bytes; what it takes beside them is small (150 bytes for a payload, 640
+/// for the longest request) and bounded with the items.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Events on the lane to the chain, 2 to 16,777,215.
+    pub to_chain_items: usize,
+    /// Payload bytes on the lane to the chain, from 21,568,534 (twice the largest frame of mainnet)
+    /// to 2^40 - 1. A network with larger frames needs at least twice its largest.
+    pub to_chain_bytes: usize,
+    /// Commands on the lane from the chain, 2 to 16,777,215.
+    pub from_chain_items: usize,
+    /// Payload bytes on the lane from the chain; same limits as on the lane to it.
+    pub from_chain_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // A quarter of a second at 250,000 new payloads a second: what a chain thread may be
+            // away (a commit, a page fault, its time slice) before peers feel it.
+            to_chain_items: 65_536,
+            // Six largest frames, or 1 KiB for each item. Beyond it, bytes wait better in the
+            // sockets of their senders, where TCP slows them.
+            to_chain_bytes: 64 << 20,
+            // Guess: some turns of the loop, which takes a bounded number in each. A command may
+            // fan out to every connection, so a longer lane is only older news.
+            from_chain_items: 8_192,
+            // As the other way: what was received may be handed back to be relayed.
+            from_chain_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    fn lanes(&self) -> io::Result<(Room, Room)> {
+        let to_chain = Room { items: self.to_chain_items, bytes: self.to_chain_bytes };
+        let from_chain = Room { items: self.from_chain_items, bytes: self.from_chain_bytes };
+        for bounds in [to_chain, from_chain] {
+            let items = (LANE_ITEMS_MIN..=ITEMS_LIMIT).contains(&bounds.items);
+            let bytes = (LANE_BYTES_MIN..=BYTES_LIMIT).contains(&bounds.bytes);
+            if !items || !bytes {
+                let text = format!(
+                    "a lane of {} items and {} bytes; items must be {LANE_ITEMS_MIN} to \
+                     {ITEMS_LIMIT}, bytes {LANE_BYTES_MIN} to {BYTES_LIMIT}",
+                    bounds.items, bounds.bytes
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+        }
+        Ok((to_chain, from_chain))
+    }
+}
+
+const _: () = assert!(size_of::<ToChain>() <= 88 && size_of::<FromChain>() <= 88);
+
+/// Makes the two sides.
+///
+/// # Errors
+///
+/// `InvalidInput` if a bound is out of its limits; else what the system says when it has no
+/// eventfd to give (two are made).
+pub fn open(config: Config) -> io::Result<(LoopSide, ChainSide)> {
+    let (to_chain, from_chain) = config.lanes()?;
+    let shared = Arc::new(Shared {
+        to_chain: Lane::new(to_chain),
+        from_chain: Lane::new(from_chain),
+        loop_waker: Waker::new()?,
+        chain_waker: Waker::new()?,
+        loop_starved: AtomicBool::new(false),
+        chain_gone: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+        end: OnceLock::new(),
+        counters: Counters::default(),
+    });
+    Ok((LoopSide::new(Arc::clone(&shared)), ChainSide::new(shared)))
+}
+
+/// How the engine ended.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EngineEnd {
+    /// It was asked to.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// The ring failed it, with this message: nothing that a peer or the chain did.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+    /// Its thread panicked, with this message.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+}
+
+/// Why a command was not handed over; the command comes back.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SendError {
+    /// The lane has no room now. Keep it, drop it, or try again after the next event.
+    #[error("the lane to the engine is full")]
+    Full(FromChain),
+    /// The engine has ended.
+    #[error("the engine has ended")]
+    Gone(FromChain),
+}
+
+pub(crate) struct Shared {
+    pub(crate) to_chain: Lane<ToChain>,
+    pub(crate) from_chain: Lane<FromChain>,
+    /// Wakes the loop.
+    pub(crate) loop_waker: Waker,
+    /// Wakes the chain. The loop writes it through its ring.
+    pub(crate) chain_waker: Waker,
+    /// The sleeping loop waits for room on the lane to the chain, too.
+    pub(crate) loop_starved: AtomicBool,
+    /// Nobody will take events any more.
+    pub(crate) chain_gone: AtomicBool,
+    /// Nobody will push events or take commands any more; `end` says how it came.
+    ended: AtomicBool,
+    end: OnceLock<EngineEnd>,
+    pub(crate) counters: Counters,
+}
+
+impl Shared {
+    /// A command for the loop, from any thread.
+    pub(crate) fn send(&self, command: FromChain) -> Result<(), SendError> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(SendError::Gone(command));
+        }
+        match self.from_chain.push(command) {
+            Pushed::Queued => {
+                self.loop_waker.notify();
+                Ok(())
+            }
+            Pushed::Full(command) => Err(SendError::Full(command)),
+        }
+    }
+
+    /// The chain took events: wakes a loop that waits for room once half of it is there.
+    pub(crate) fn made_room(&self) {
+        fence(Ordering::SeqCst); // pairs with the one in the loop's announcement
+        if self.loop_starved.load(Ordering::Relaxed) && self.to_chain.is_half_free() {
+            self.loop_waker.notify();
+        }
+    }
+
+    /// The engine ended. The first word stands.
+    pub(crate) fn finish(&self, end: EngineEnd) {
+        if self.end.set(end).is_err() {
+            return;
+        }
+        self.ended.store(true, Ordering::Release);
+        // Asked or not: a wake that was given to the ring may never have reached the kernel.
+        self.chain_waker.force();
+        while self.from_chain.pop().is_some() {}
+    }
+
+    /// How the engine ended, if it has. All that it pushed is on the lane then.
+    pub(crate) fn end(&self) -> Option<&EngineEnd> {
+        if self.ended.load(Ordering::Acquire) { self.end.get() } else { None }
+    }
+}

@@ -1,0 +1,376 @@
+//! The loop: one thread, one ring.
+//!
+//! A turn is [`EventLoop::enter`] (submit everything, wait, reap: one system call) and
+//! [`EventLoop::work`] (react to what completed, take from the chain, serve deadlines, gather
+//! sends). It carries out what the core decides and decides nothing about the protocol itself.
+//!
+//! Liveness: a connection that cannot go on is in exactly one list (of those waiting for a turn,
+//! for room on the lane, or for buffers), and each list is served when its resource is there. The
+//! loop never waits while work is at hand, and announces its sleep before it looks a last time.
+
+mod closing;
+mod connecting;
+mod receiving;
+mod sending;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bridge::{LoopSide, Metrics};
+use codec::Payload;
+use crossbeam_channel::Receiver;
+use peer::{
+    ChainTip, CloseReason, ConnId, Endpoint, Input, Instant, Output, PeerInfo, Recipients,
+};
+
+use self::closing::GOODBYE_TIMEOUT;
+use self::sending::SENDS_PER_TURN;
+use crate::connection::{Connections, Phase};
+use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
+
+/// Commands of the chain in one turn. Bounds what a turn adds to the send queues.
+const FROM_CHAIN_PER_TURN: usize = 256;
+
+/// While more connections than this wait for their send to be submitted, the chain's commands
+/// wait on their lane: a broadcast paces itself.
+const SEND_BACKLOG_MAX: usize = 4 * SENDS_PER_TURN;
+
+/// How often dials, goodbyes and sends in the kernel are looked at, while there are any.
+const WATCH_PERIOD: Duration = Duration::from_millis(250);
+
+/// Turns that completed at least this many operations make the next wait a batching one.
+const BUSY_COMPLETIONS: usize = 16;
+
+/// The batching wait of a busy loop: what it may wait for, and how long that may take.
+const BATCH: Batch = Batch { want: 512, patience: Duration::from_micros(500) };
+
+/// What the engine's handle asks of the loop.
+#[derive(Debug)]
+pub(crate) enum Control {
+    Peers(crossbeam_channel::Sender<Vec<PeerInfo>>),
+    Hold(SocketAddr),
+    Shutdown { within: Duration },
+}
+
+/// What to tell the core when its outputs are drained.
+enum Deferred {
+    Dropped(ConnId, Payload),
+    Lost(ConnId, CloseReason),
+    DialFailed(SocketAddr),
+}
+
+struct Listener {
+    id: ListenerId,
+    /// Accepting ended, and is tried again then.
+    retry_at: Option<Instant>,
+}
+
+/// What the loop must know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoopLimits {
+    pub(crate) connections_max: u32,
+    /// Size of a small receive buffer.
+    pub(crate) small_bytes: usize,
+}
+
+/// The engine's thread, as a value.
+pub(crate) struct EventLoop {
+    io: Box<dyn Io>,
+    endpoint: Endpoint,
+    bridge: LoopSide,
+    control: Receiver<Control>,
+    now: Instant,
+    tip: ChainTip,
+    connections: Connections,
+    /// Size of a small receive buffer.
+    small_bytes: usize,
+    listeners: Vec<Listener>,
+    /// Have something to send.
+    dirty: VecDeque<ConnId>,
+    /// Wait for a turn, for room on the lane, for buffers of either group.
+    runnable: VecDeque<ConnId>,
+    lane_waiters: VecDeque<ConnId>,
+    buffer_waiters: VecDeque<ConnId>,
+    /// Are dialling or saying goodbye.
+    watched: Vec<ConnId>,
+    deferred: Vec<Deferred>,
+    submissions: Vec<Submission>,
+    completions: Vec<Completion>,
+    spare: Vec<Vec<Payload>>,
+    metrics: Metrics,
+    sends_in_kernel: usize,
+    /// Connections whose queue is half full although they read.
+    crowded: usize,
+    /// The chain's commands wait for sends to leave.
+    held_back: bool,
+    busy: bool,
+    watch_at: Instant,
+    lane_stalled_since: Option<Instant>,
+    /// When everything ends, whatever is left.
+    stop_at: Option<Instant>,
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        io: Box<dyn Io>,
+        endpoint: Endpoint,
+        bridge: LoopSide,
+        control: Receiver<Control>,
+        limits: LoopLimits,
+    ) -> Self {
+        Self {
+            io,
+            endpoint,
+            bridge,
+            control,
+            now: Instant::START,
+            tip: ChainTip::default(),
+            connections: Connections::new(limits.connections_max),
+            small_bytes: limits.small_bytes,
+            listeners: Vec::new(),
+            dirty: VecDeque::new(),
+            runnable: VecDeque::new(),
+            lane_waiters: VecDeque::new(),
+            buffer_waiters: VecDeque::new(),
+            watched: Vec::new(),
+            deferred: Vec::new(),
+            submissions: Vec::new(),
+            completions: Vec::new(),
+            spare: Vec::new(),
+            metrics: Metrics::default(),
+            sends_in_kernel: 0,
+            crowded: 0,
+            held_back: false,
+            busy: false,
+            watch_at: Instant::START,
+            lane_stalled_since: None,
+            stop_at: None,
+        }
+    }
+
+    /// Listens on one more address; the answer has the port that port 0 became.
+    pub(crate) fn listen(&mut self, addr: SocketAddr) -> std::io::Result<SocketAddr> {
+        let (id, bound) = self.io.listen(addr)?;
+        self.listeners.push(Listener { id, retry_at: None });
+        self.submissions.push(Submission::Accept { listener: id });
+        Ok(bound)
+    }
+
+    /// Turns until the end. The errors are the ring's own; connections cause none.
+    pub(crate) fn run(&mut self, clock: &crate::clock::Clock) -> std::io::Result<()> {
+        self.work(clock.now());
+        while !self.is_over() {
+            self.enter()?;
+            self.work(clock.now());
+        }
+        self.publish_metrics();
+        Ok(())
+    }
+
+    /// Gives the bridge back, to tell the chain how it ended.
+    pub(crate) fn into_bridge(self) -> LoopSide {
+        self.bridge
+    }
+
+    /// Submits, waits and reaps: the turn's one system call.
+    pub(crate) fn enter(&mut self) -> std::io::Result<()> {
+        let wait = self.wait();
+        self.io.turn(&mut self.submissions, wait, &mut self.completions)?;
+        self.bridge.awake();
+        self.metrics.turns += 1;
+        Ok(())
+    }
+
+    /// Everything that a turn does between two waits.
+    pub(crate) fn work(&mut self, now: Instant) {
+        self.now = now;
+        self.busy = self.completions.len() >= BUSY_COMPLETIONS;
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.completions = completions;
+        self.take_control();
+        self.take_tip();
+        self.take_from_chain();
+        self.run_runnable();
+        self.serve_lane_waiters();
+        self.serve_buffer_waiters();
+        self.serve_deadlines();
+        self.flush_dirty();
+        if self.bridge.chain_waits() {
+            self.submissions.push(Submission::NotifyChain);
+        }
+        self.publish_metrics();
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_at.is_some_and(|at| self.connections.is_empty() || self.now >= at)
+    }
+
+    /// How long the next wait may be.
+    fn wait(&mut self) -> Wait {
+        let at_hand = !self.runnable.is_empty() || !self.dirty.is_empty();
+        let starved = !self.lane_waiters.is_empty();
+        // While commands are held back they are on the lane, and no reason to stay awake.
+        let awake = at_hand || (!self.held_back && !self.bridge.prepare_sleep(starved));
+        if awake {
+            return Wait { timeout: Some(Duration::ZERO), batch: None };
+        }
+        let watch = (self.is_watching() || self.held_back || starved).then_some(self.watch_at);
+        let accept = self.listeners.iter().filter_map(|listener| listener.retry_at).min();
+        let until = [self.endpoint.poll_timeout(), watch, accept, self.stop_at];
+        let until = until.into_iter().flatten().min();
+        let timeout = until.map(|until| until.since(self.now));
+        Wait { timeout, batch: self.busy.then_some(BATCH) }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { listener, result, more } => {
+                self.on_accepted(listener, result, more);
+            }
+            Completion::Connected { conn, result } => self.on_connected(conn, result),
+            Completion::Received { conn, result, more } => self.on_received(conn, result, more),
+            Completion::Sent { conn, gathered, result } => self.on_sent(conn, gathered, result),
+            Completion::Closed { conn } => self.on_closed(conn),
+            Completion::Woken => {}
+        }
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.endpoint.handle(self.now, input);
+        self.settle();
+    }
+
+    /// Carries out the core's outputs, and tells it what came of them.
+    fn settle(&mut self) {
+        loop {
+            while let Some(output) = self.endpoint.poll_output() {
+                self.perform(output);
+            }
+            match self.deferred.pop() {
+                None => return,
+                Some(Deferred::Dropped(conn, payload)) => {
+                    self.endpoint.handle(self.now, Input::Dropped { conn, payload: &payload });
+                }
+                Some(Deferred::DialFailed(addr)) => {
+                    self.endpoint.handle(self.now, Input::DialFailed { addr });
+                }
+                Some(Deferred::Lost(conn, reason)) => {
+                    self.endpoint.handle(self.now, Input::Closed { conn, reason });
+                    self.start_closing(conn);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Dial { addr } => self.dial(addr),
+            Output::Send { to: Recipients::One(conn), payload } => self.enqueue(conn, payload),
+            Output::Send { to: Recipients::Many(conns), payload } => {
+                for conn in conns {
+                    self.enqueue(conn, payload.clone());
+                }
+            }
+            Output::Close { conn, reason } => self.say_goodbye(conn, reason),
+            Output::ToChain(event) => self.bridge.push(event),
+        }
+    }
+
+    fn serve_deadlines(&mut self) {
+        if self.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.feed(Input::Timeout);
+        }
+        for listener in &mut self.listeners {
+            if listener.retry_at.is_some_and(|at| at <= self.now) {
+                listener.retry_at = None;
+                self.submissions.push(Submission::Accept { listener: listener.id });
+            }
+        }
+        if self.watch_at <= self.now {
+            self.watch_at = self.now.after(WATCH_PERIOD);
+            self.look_at_watched();
+            if self.sends_in_kernel > 0 {
+                self.look_at_sends();
+            }
+        }
+    }
+
+    fn take_control(&mut self) {
+        while let Ok(control) = self.control.try_recv() {
+            match control {
+                // Whoever asked may have gone.
+                Control::Peers(answer) => drop(answer.try_send(self.endpoint.peers().collect())),
+                Control::Hold(addr) => self.feed(Input::Hold { addr }),
+                Control::Shutdown { within } => self.shut_down(within),
+            }
+        }
+        if self.bridge.chain_gone() && self.stop_at.is_none() {
+            tracing::info!("the chain is gone");
+            self.shut_down(GOODBYE_TIMEOUT);
+        }
+    }
+
+    fn shut_down(&mut self, within: Duration) {
+        let at = self.now.after(within);
+        let first = self.stop_at.is_none();
+        self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
+        if !first {
+            return;
+        }
+        self.feed(Input::Shutdown);
+        let dialing = self.connections.iter().filter_map(|(conn, connection)| {
+            matches!(connection.phase(), Phase::Dialing { .. }).then_some(conn)
+        });
+        for conn in dialing {
+            self.submissions.push(Submission::CancelConnect { conn });
+        }
+    }
+
+    fn take_tip(&mut self) {
+        let tip = self.bridge.counters().try_tip();
+        if let Some(tip) = tip.filter(|tip| *tip != self.tip) {
+            self.tip = tip;
+            self.feed(Input::Tip(tip));
+        }
+    }
+
+    fn take_from_chain(&mut self) {
+        for _ in 0..FROM_CHAIN_PER_TURN {
+            let behind = self.dirty.len() > SEND_BACKLOG_MAX;
+            self.held_back = behind || 2 * self.crowded > self.connections.len();
+            if self.held_back {
+                return;
+            }
+            let Some(command) = self.bridge.pop() else { return };
+            self.feed(Input::FromChain(command));
+        }
+    }
+
+    fn publish_metrics(&mut self) {
+        let counts = self.endpoint.counts();
+        self.metrics.peers_inbound = counts.inbound;
+        self.metrics.peers_outbound = counts.outbound;
+        self.metrics.connections = self.connections.len() as u64;
+        self.metrics.frames_received = counts.frames_received;
+        self.metrics.bytes_received = counts.bytes_received;
+        self.metrics.payloads_new = counts.payloads_new;
+        self.metrics.payloads_hinted = counts.payloads_hinted;
+        self.metrics.payloads_requested = counts.payloads_requested;
+        self.metrics.duplicates = counts.duplicates;
+        self.metrics.duplicate_bytes = counts.duplicate_bytes;
+        self.metrics.unknown_frames = counts.unknown_frames;
+        self.metrics.assembly_bytes = counts.assembly_bytes;
+        self.metrics.kernel_entries = self.io.entries();
+        self.metrics.fixed_pool_bytes =
+            (self.endpoint.memory_bytes() + self.io.pool_bytes()) as u64;
+        self.metrics.closed = counts.closed;
+        // On contention the last values stand until the next turn.
+        let _ = self.bridge.counters().try_set_metrics(&self.metrics);
+    }
+}

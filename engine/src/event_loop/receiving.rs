@@ -1,0 +1,261 @@
+//! Receiving: lent buffers go to the core, and what it has no credit for is parked.
+//!
+//! A connection that cannot go on waits in exactly one list, and while it waits the core knows that
+//! the pause is ours. Nothing is copied and nothing is lost: what is not read stays in the socket.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use peer::{CloseReason, ConnId, Credit, Input};
+
+use super::closing::GOODBYE_BYTES_MAX;
+use super::{Deferred, EventLoop};
+use crate::connection::{PARKED_MAX, Parked, Phase, Receive, Waits};
+use crate::io::{Group, Lease, Submission};
+
+/// Frames that one connection may have handled before the others have had their turn.
+const FRAMES_PER_CONNECTION_PER_TURN: u32 = 256;
+
+/// A chain that leaves its lane full for this long raises an alarm.
+const CHAIN_STALL: Duration = Duration::from_secs(30);
+
+/// Receives in a row that fill a small buffer before a connection changes to large ones, and that
+/// would have fitted a small one before it changes back.
+const MISFITS_SMALL: u8 = 4;
+
+const MISFITS_LARGE: u8 = 64;
+
+impl EventLoop {
+    pub(super) fn on_received(
+        &mut self,
+        conn: ConnId,
+        result: Result<Option<Lease>, i32>,
+        more: bool,
+    ) {
+        let Some(connection) = self.connections.get_mut(conn) else {
+            self.metrics.completions_stale += 1;
+            if let Ok(Some(lease)) = result {
+                self.io.give_back(lease);
+            }
+            return;
+        };
+        if !more {
+            connection.receive = Receive::Idle;
+        }
+        match result {
+            Ok(Some(lease)) => self.on_lease(conn, lease),
+            Ok(None) => self.on_stream_end(conn, CloseReason::RemoteClosed),
+            Err(libc::ENOBUFS) => {
+                self.metrics.buffers_starved += 1;
+                if connection.waits.is_none() && connection.parked.is_empty() {
+                    self.make_wait(conn, Waits::Buffers);
+                }
+            }
+            Err(libc::ECANCELED) => {} // we asked for it
+            Err(_) => self.on_stream_end(conn, CloseReason::ConnectionLost),
+        }
+        self.after_operation(conn);
+    }
+
+    pub(super) fn on_lease(&mut self, conn: ConnId, lease: Lease) {
+        let bytes = self.io.bytes(&lease).len();
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        match connection.phase() {
+            Phase::Open => {
+                let parked = Parked { lease, consumed: 0 };
+                if connection.parked.is_empty() {
+                    self.consume(conn, parked);
+                } else {
+                    connection.parked.push_back(parked);
+                }
+                self.fit_group(conn, bytes);
+                self.bound_parked(conn);
+            }
+            Phase::Goodbye { since, discarded, write_shut } => {
+                let discarded = discarded + bytes;
+                connection.to(Phase::Goodbye { since, discarded, write_shut });
+                self.io.give_back(lease);
+                if discarded > GOODBYE_BYTES_MAX {
+                    self.start_closing(conn);
+                }
+            }
+            Phase::Dialing { .. } | Phase::Closing | Phase::Closed => self.io.give_back(lease),
+        }
+    }
+
+    /// Lets the core take what it has credit for; the rest is parked in front.
+    pub(super) fn consume(&mut self, conn: ConnId, mut parked: Parked) {
+        let room = self.bridge.room();
+        let credit = Credit {
+            frames: FRAMES_PER_CONNECTION_PER_TURN,
+            items: u32::try_from(room.items).unwrap_or(u32::MAX),
+            bytes: room.bytes,
+        };
+        let bytes = &self.io.bytes(&parked.lease)[parked.consumed..];
+        let all = bytes.len();
+        let frames = self.endpoint.counts().frames_received;
+        let consumed = self.endpoint.handle(self.now, Input::Received { conn, bytes, credit });
+        let frames = self.endpoint.counts().frames_received - frames;
+        self.settle();
+        let open = self.connections.get_mut(conn).filter(|connection| connection.is_open());
+        match open {
+            Some(connection) if consumed < all => {
+                parked.consumed += consumed;
+                connection.parked.push_front(parked);
+                let share = u64::from(FRAMES_PER_CONNECTION_PER_TURN);
+                let waits = if frames >= share { Waits::Turn } else { Waits::Lane };
+                self.make_wait(conn, waits);
+            }
+            _ => self.io.give_back(parked.lease),
+        }
+    }
+
+    /// A connection that fills its buffers gets larger ones, and back.
+    pub(super) fn fit_group(&mut self, conn: ConnId, bytes: usize) {
+        let small = self.small_bytes;
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let (misfit, patience, other) = match connection.group {
+            Group::Small => (bytes >= small, MISFITS_SMALL, Group::Large),
+            Group::Large => (bytes <= small, MISFITS_LARGE, Group::Small),
+        };
+        connection.misfits = if misfit { connection.misfits + 1 } else { 0 };
+        if connection.misfits >= patience && connection.is_open() {
+            connection.misfits = 0;
+            connection.group = other;
+            self.end_receive(conn);
+        }
+    }
+
+    /// Too much is parked: what else the peer sends waits in its socket.
+    pub(super) fn bound_parked(&mut self, conn: ConnId) {
+        let parked = self.connections.get(conn).map_or(0, |connection| connection.parked.len());
+        if parked >= PARKED_MAX {
+            self.end_receive(conn);
+        }
+    }
+
+    pub(super) fn end_receive(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.receive == Receive::Armed {
+            connection.receive = Receive::Ending;
+            self.submissions.push(Submission::CancelRecv { conn });
+        }
+    }
+
+    pub(super) fn on_stream_end(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        match connection.phase() {
+            Phase::Open => {
+                connection.ended = Some(reason);
+                if connection.parked.is_empty() {
+                    self.lose(conn, reason);
+                }
+            }
+            Phase::Goodbye { .. } => {
+                connection.ended = Some(reason);
+                self.start_closing(conn);
+            }
+            Phase::Dialing { .. } | Phase::Closing | Phase::Closed => {}
+        }
+    }
+
+    /// The connection is gone by the remote's or the system's doing.
+    pub(super) fn lose(&mut self, conn: ConnId, reason: CloseReason) {
+        self.deferred.push(Deferred::Lost(conn, reason));
+        self.settle();
+    }
+
+    pub(super) fn make_wait(&mut self, conn: ConnId, waits: Waits) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.waits = Some(waits);
+        match waits {
+            Waits::Turn => self.runnable.push_back(conn),
+            Waits::Lane => {
+                self.metrics.lane_stalls += 1;
+                self.lane_waiters.push_back(conn);
+            }
+            Waits::Buffers => self.buffer_waiters.push_back(conn),
+        }
+        if waits != Waits::Turn && !std::mem::replace(&mut connection.paused, true) {
+            self.endpoint.handle(self.now, Input::Paused { conn });
+        }
+    }
+
+    /// Takes `conn` out of its wait, if it still is in this one.
+    pub(super) fn end_wait(&mut self, conn: ConnId, waits: Waits) -> bool {
+        let Some(connection) = self.connections.get_mut(conn) else { return false };
+        if connection.waits != Some(waits) {
+            return false;
+        }
+        connection.waits = None;
+        if std::mem::take(&mut connection.paused) {
+            self.endpoint.handle(self.now, Input::Resumed { conn });
+        }
+        true
+    }
+
+    /// Each connection that did not finish its turn gets another share.
+    pub(super) fn run_runnable(&mut self) {
+        for _ in 0..self.runnable.len() {
+            let Some(conn) = self.runnable.pop_front() else { return };
+            if !self.end_wait(conn, Waits::Turn) {
+                continue;
+            }
+            let connection = self.connections.get_mut(conn);
+            if let Some(parked) = connection.and_then(|connection| connection.parked.pop_front()) {
+                self.consume(conn, parked);
+            }
+            self.after_parked(conn);
+        }
+    }
+
+    /// What was parked was consumed, or some of it.
+    pub(super) fn after_parked(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if !connection.is_open() || connection.waits.is_some() {
+            return;
+        }
+        match (connection.parked.is_empty(), connection.ended) {
+            (false, _) => self.make_wait(conn, Waits::Turn),
+            (true, Some(reason)) => self.lose(conn, reason),
+            (true, None) => {
+                connection.parked = VecDeque::new();
+                self.after_operation(conn);
+            }
+        }
+    }
+
+    pub(super) fn serve_lane_waiters(&mut self) {
+        if self.lane_waiters.is_empty() {
+            self.lane_stalled_since = None;
+            return;
+        }
+        if self.bridge.is_half_free() {
+            while let Some(conn) = self.lane_waiters.pop_front() {
+                if self.end_wait(conn, Waits::Lane) {
+                    self.make_wait(conn, Waits::Turn);
+                }
+            }
+            return;
+        }
+        let since = *self.lane_stalled_since.get_or_insert(self.now);
+        if self.now.since(since) >= CHAIN_STALL {
+            tracing::warn!(waiting = self.lane_waiters.len(), "the chain does not drain its lane");
+            self.lane_stalled_since = Some(self.now);
+        }
+    }
+
+    /// Receives again where buffers had run out, when half of them are back.
+    pub(super) fn serve_buffer_waiters(&mut self) {
+        for _ in 0..self.buffer_waiters.len() {
+            let Some(conn) = self.buffer_waiters.pop_front() else { return };
+            let Some(connection) = self.connections.get(conn) else { continue };
+            let group = connection.group;
+            if 2 * self.io.buffers_free(group) < self.io.buffers(group) {
+                self.buffer_waiters.push_back(conn);
+            } else if self.end_wait(conn, Waits::Buffers) {
+                self.after_operation(conn);
+            }
+        }
+    }
+}

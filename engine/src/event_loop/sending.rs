@@ -1,0 +1,152 @@
+//! Sending: handlers mark a connection, and at the end of the turn all that waits for it leaves
+//! in one send.
+//!
+//! One send per connection is in the kernel at most. A reader that lags loses relayed payloads when
+//! its queue is full; one whose send stands still loses its connection; nobody waits for either.
+
+use std::time::Duration;
+
+use codec::Payload;
+use peer::{CloseReason, ConnId};
+
+use super::{Deferred, EventLoop};
+use crate::connection::{Phase, Sending};
+use crate::io::{Gathered, Socket, Submission};
+use crate::send_queue::{Pushed, advance};
+
+/// Sends submitted in one turn, at some microseconds each; the rest follow in the next.
+pub(super) const SENDS_PER_TURN: usize = 1_024;
+
+/// A send older than this marks a slow reader, for which nobody else waits.
+const SEND_STALL: Duration = Duration::from_secs(1);
+
+/// A send older than this, and than its bytes excuse at [`SEND_RATE_MIN`], ends the connection.
+const STUCK_WRITE: Duration = Duration::from_secs(20);
+
+/// Slowest reader that is endured, in bytes a second.
+const SEND_RATE_MIN: u64 = 32 * 1024;
+
+/// Emptied send vectors that are kept for the next sends.
+const SPARE_VECTORS_MAX: usize = SENDS_PER_TURN;
+
+impl EventLoop {
+    pub(super) fn flush_dirty(&mut self) {
+        for _ in 0..self.dirty.len().min(SENDS_PER_TURN) {
+            let Some(conn) = self.dirty.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            connection.dirty = false;
+            if connection.sending.is_none() {
+                self.start_send(conn);
+            }
+        }
+    }
+
+    pub(super) fn start_send(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let (Some(socket), false) = (connection.socket, connection.queue.is_empty()) else {
+            return;
+        };
+        let frames = self.spare.pop().unwrap_or_default();
+        let mut gathered = Gathered { frames, skip: 0 };
+        connection.queue.gather(&mut gathered);
+        if connection.crowded && !connection.queue.is_crowded() {
+            connection.crowded = false;
+            self.crowded -= 1;
+        }
+        self.metrics.sends += 1;
+        self.metrics.payloads_sent += gathered.frames.len() as u64;
+        self.submit_send(conn, socket, gathered);
+    }
+
+    pub(super) fn submit_send(&mut self, conn: ConnId, socket: Socket, gathered: Gathered) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let bytes: usize = gathered.frames.iter().map(|payload| payload.frame().len()).sum();
+        let excuse = Duration::from_millis(bytes as u64 * 1000 / SEND_RATE_MIN);
+        connection.sending = Some(Sending { since: self.now, patience: STUCK_WRITE + excuse });
+        self.sends_in_kernel += 1;
+        self.submissions.push(Submission::Send { conn, socket, gathered });
+    }
+
+    pub(super) fn on_sent(
+        &mut self,
+        conn: ConnId,
+        mut gathered: Gathered,
+        result: Result<usize, i32>,
+    ) {
+        self.sends_in_kernel -= 1;
+        let Some(connection) = self.connections.get_mut(conn) else {
+            self.metrics.completions_stale += 1;
+            return;
+        };
+        connection.sending = None;
+        connection.slow = false;
+        let ends = matches!(connection.phase(), Phase::Closing | Phase::Closed);
+        match (result, connection.socket) {
+            (Ok(bytes @ 1..), Some(socket)) if !ends => {
+                self.metrics.bytes_sent += bytes as u64;
+                let frames = gathered.frames.len();
+                let done = advance(&mut gathered, bytes);
+                self.metrics.frames_sent += (frames - gathered.frames.len()) as u64;
+                if !done {
+                    return self.submit_send(conn, socket, gathered);
+                }
+                if self.spare.len() < SPARE_VECTORS_MAX {
+                    self.spare.push(gathered.frames);
+                }
+                if !connection.queue.is_empty() && !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push_back(conn);
+                }
+            }
+            _ if connection.is_open() => self.lose(conn, CloseReason::ConnectionLost),
+            _ if matches!(connection.phase(), Phase::Goodbye { .. }) => self.start_closing(conn),
+            _ => {}
+        }
+        self.after_operation(conn);
+    }
+
+    pub(super) fn enqueue(&mut self, conn: ConnId, payload: Payload) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if !connection.is_open() {
+            return;
+        }
+        match connection.queue.push(payload) {
+            Pushed::Queued => {
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push_back(conn);
+                }
+                if !connection.crowded && !connection.slow && connection.queue.is_crowded() {
+                    connection.crowded = true;
+                    self.crowded += 1;
+                }
+            }
+            Pushed::Full(payload) if payload.kind().is_relay() => {
+                self.metrics.relay_dropped += 1;
+                self.deferred.push(Deferred::Dropped(conn, payload));
+            }
+            Pushed::Full(_) => self.deferred.push(Deferred::Lost(conn, CloseReason::SlowReader)),
+        }
+    }
+
+    pub(super) fn look_at_sends(&mut self) {
+        let mut stuck = Vec::new();
+        for conn in self.connections.ids() {
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            let Some(Sending { since, patience }) = connection.sending else { continue };
+            let age = self.now.since(since);
+            if age >= SEND_STALL {
+                connection.slow = true;
+                if std::mem::take(&mut connection.crowded) {
+                    self.crowded -= 1;
+                }
+            }
+            if age >= patience && connection.is_open() {
+                stuck.push(conn);
+            }
+        }
+        for conn in stuck {
+            self.lose(conn, CloseReason::SlowReader);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The loop against a scripted kernel.

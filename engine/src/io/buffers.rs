@@ -1,0 +1,359 @@
+//! The buffers that the kernel receives into, in two groups.
+//!
+//! Each group is a provided buffer ring: the kernel takes a buffer from its head when bytes come,
+//! and what the loop has read goes back to its tail. The order of use is the order of return.
+//!
+//! Invariant: a buffer is either in the ring, and then only the kernel touches its bytes, or lent
+//! out by exactly one [`Lease`], and then only we do.
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::Submitter;
+use io_uring::types::BufRingEntry;
+
+use super::error::RingError;
+use super::{Group, Lease};
+
+/// Most buffers of a group: the kernel's limit.
+const COUNT_MAX: u16 = 1 << 15;
+
+/// Largest buffer: more than a socket buffer holds is never used.
+const BYTES_MAX: u32 = 16 << 20;
+
+/// How many receive buffers there are, and of what size. Fixed pools, touched as they are used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BufferConfig {
+    /// Bytes of a small buffer, for gossip.
+    pub small_bytes: u32,
+    /// Small buffers: a power of two, more than there are connections ready at once.
+    pub small_count: u16,
+    /// Bytes of a large buffer, for connections that are assembling a large frame.
+    pub large_bytes: u32,
+    /// Large buffers: a power of two.
+    pub large_count: u16,
+}
+
+impl Default for BufferConfig {
+    /// 16 MiB of small ones and 8 MiB of large ones. Measured: gossip wants many small buffers
+    /// (too few cost 1.65 times the CPU), bulk wants 64 KiB.
+    fn default() -> Self {
+        Self { small_bytes: 4 << 10, small_count: 4096, large_bytes: 64 << 10, large_count: 128 }
+    }
+}
+
+/// Both groups.
+pub(super) struct RecvBuffers {
+    small: Pool,
+    large: Pool,
+}
+
+impl RecvBuffers {
+    /// Allocates both; the kernel does not know them yet.
+    pub(super) fn new(config: BufferConfig) -> Result<Self, RingError> {
+        let BufferConfig { small_bytes, small_count, large_bytes, large_count } = config;
+        Ok(Self {
+            small: Pool::new(Group::Small, small_bytes, small_count)?,
+            large: Pool::new(Group::Large, large_bytes, large_count)?,
+        })
+    }
+
+    /// Registers both groups.
+    ///
+    /// # Safety
+    ///
+    /// The buffers must outlive the ring of the submitter and every operation in it.
+    pub(super) unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+        for pool in [&self.small, &self.large] {
+            let entries = pool.entries.start.as_ptr() as u64;
+            // SAFETY: the entries are page-aligned, `count` of them are mapped and initialised,
+            // and the caller promises that they live long enough.
+            unsafe {
+                submitter.register_buf_ring_with_flags(entries, pool.count, group_id(pool.group), 0)
+            }?;
+        }
+        Ok(())
+    }
+
+    /// Shows the kernel what was given back since the last time.
+    pub(super) fn publish(&mut self) {
+        self.small.publish();
+        self.large.publish();
+    }
+
+    /// The kernel has filled a buffer.
+    pub(super) fn lend(&mut self, group: Group, buffer: u16, bytes: u32) -> Lease {
+        self.pool_mut(group).lend(buffer, bytes)
+    }
+
+    /// The bytes of a lease.
+    pub(super) fn bytes(&self, lease: &Lease) -> &[u8] {
+        self.pool(lease.group).bytes(lease)
+    }
+
+    /// A lease comes home.
+    pub(super) fn give_back(&mut self, lease: Lease) {
+        self.pool_mut(lease.group).give_back(lease);
+    }
+
+    /// Buffers of a group that are not lent out.
+    pub(super) fn free(&self, group: Group) -> u32 {
+        self.count(group) - self.pool(group).lent_count
+    }
+
+    /// Buffers of a group in all.
+    pub(super) fn count(&self, group: Group) -> u32 {
+        u32::from(self.pool(group).count)
+    }
+
+    /// Bytes mapped for both groups.
+    pub(super) fn mapped_bytes(&self) -> usize {
+        [&self.small, &self.large].map(|pool| pool.entries.bytes + pool.memory.bytes).iter().sum()
+    }
+
+    const fn pool(&self, group: Group) -> &Pool {
+        match group {
+            Group::Small => &self.small,
+            Group::Large => &self.large,
+        }
+    }
+
+    const fn pool_mut(&mut self, group: Group) -> &mut Pool {
+        match group {
+            Group::Small => &mut self.small,
+            Group::Large => &mut self.large,
+        }
+    }
+}
+
+/// The number under which the kernel knows a group.
+pub(super) const fn group_id(group: Group) -> u16 {
+    match group {
+        Group::Small => 0,
+        Group::Large => 1,
+    }
+}
+
+/// One group: its ring of entries and the memory that they point into.
+struct Pool {
+    group: Group,
+    /// `count` entries of 16 bytes, read by the kernel.
+    entries: Mapping,
+    /// `count` buffers, one after the other.
+    memory: Mapping,
+    buffer_bytes: u32,
+    /// A power of two.
+    count: u16,
+    /// Where the next returned buffer goes; counts on and wraps.
+    tail: u16,
+    /// The tail that the kernel sees.
+    published: u16,
+    /// Which buffers are lent out.
+    lent: Vec<bool>,
+    /// How many of them.
+    lent_count: u32,
+}
+
+impl Pool {
+    fn new(group: Group, buffer_bytes: u32, count: u16) -> Result<Self, RingError> {
+        if !count.is_power_of_two() || count > COUNT_MAX {
+            let must = "a power of two up to 32768";
+            return Err(RingError::Size { what: "a count of buffers", value: count.into(), must });
+        }
+        if buffer_bytes == 0 || buffer_bytes > BYTES_MAX {
+            let must = "from 1 byte to 16 MiB";
+            return Err(RingError::Size {
+                what: "the size of a buffer",
+                value: buffer_bytes,
+                must,
+            });
+        }
+        let map = |bytes| {
+            Mapping::new(bytes).map_err(|_| RingError::Memory { step: "map receive buffers" })
+        };
+        let mut pool = Self {
+            group,
+            entries: map(usize::from(count) * size_of::<BufRingEntry>())?,
+            memory: map(usize::from(count) * buffer_bytes as usize)?,
+            buffer_bytes,
+            count,
+            tail: 0,
+            published: 0,
+            lent: vec![false; usize::from(count)],
+            lent_count: 0,
+        };
+        (0..count).for_each(|buffer| pool.append(buffer));
+        pool.publish();
+        Ok(pool)
+    }
+
+    /// Writes a buffer into the next entry; the kernel does not look at it before `publish`.
+    fn append(&mut self, buffer: u16) {
+        let address = self.address(buffer) as u64;
+        let entry = usize::from(self.tail & (self.count - 1));
+        // SAFETY: `entry < count`, so it lies in the mapping, which is aligned to a page, zeroed
+        // (every bit pattern is an entry) and borrowed by nobody else: `self` is ours alone, and
+        // the kernel reads entries only below the published tail. At most `count` buffers exist,
+        // each is in the ring at most once, so the slot is not one that the kernel still reads.
+        let entry = unsafe { &mut *self.entries.start.cast::<BufRingEntry>().as_ptr().add(entry) };
+        // One field at a time: the tail that the kernel reads lies in the unused field of entry 0,
+        // and writing that entry as a whole would destroy it.
+        entry.set_addr(address);
+        entry.set_len(self.buffer_bytes);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&mut self) {
+        if self.published == self.tail {
+            return;
+        }
+        // SAFETY: the mapping begins with entry 0, whose unused field is the tail; it is aligned
+        // to two bytes and lives as long as `self`. All that we do to it is this atomic store.
+        let tail = unsafe {
+            let tail = BufRingEntry::tail(self.entries.start.cast::<BufRingEntry>().as_ptr());
+            AtomicU16::from_ptr(tail.cast_mut())
+        };
+        // Release: the entries must be there before the kernel sees the tail beyond them.
+        tail.store(self.tail, Ordering::Release);
+        self.published = self.tail;
+    }
+
+    fn lend(&mut self, buffer: u16, bytes: u32) -> Lease {
+        let lent = &mut self.lent[usize::from(buffer)];
+        assert!(!*lent, "the kernel filled a buffer that it did not have");
+        assert!(bytes <= self.buffer_bytes, "the kernel filled more than the buffer holds");
+        *lent = true;
+        self.lent_count += 1;
+        Lease { group: self.group, buffer, bytes }
+    }
+
+    fn bytes(&self, lease: &Lease) -> &[u8] {
+        assert!(self.lent[usize::from(lease.buffer)], "a lease of a buffer that is not lent out");
+        // SAFETY: the buffer lies in the mapping, all of which is initialised (zeroed pages), and
+        // `lend` has checked the length. It is lent out, so the kernel does not write to it until
+        // it has been given back and published, and both need `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.address(lease.buffer), lease.bytes as usize) }
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        let lent = &mut self.lent[usize::from(lease.buffer)];
+        assert!(*lent, "a buffer was given back twice");
+        *lent = false;
+        self.lent_count -= 1;
+        self.append(lease.buffer);
+    }
+
+    fn address(&self, buffer: u16) -> *const u8 {
+        assert!(buffer < self.count);
+        // SAFETY: `buffer < count`, so the offset lies in the mapping.
+        unsafe { self.memory.start.as_ptr().add(usize::from(buffer) * self.buffer_bytes as usize) }
+    }
+}
+
+/// Zeroed pages of our own, aligned to a page, unmapped when dropped. Not from the allocator:
+/// the kernel wants the entries page-aligned, and untouched pages cost nothing.
+struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    fn new(bytes: usize) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new anonymous mapping touches no memory that exists.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).expect("no mapping is at address zero");
+        Ok(Self { start, bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the pages are ours, mapped with this length, and nothing borrows from `self`
+        // any more; `RecvBuffers::register` makes its caller keep them until the kernel is done.
+        let result = unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        debug_assert_eq!(result, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEW: BufferConfig =
+        BufferConfig { small_bytes: 100, small_count: 4, large_bytes: 5000, large_count: 1 };
+
+    /// What the kernel would read: the tail, and the buffers of all entries.
+    fn seen_by_kernel(pool: &Pool) -> (u16, Vec<u16>) {
+        let entries = pool.entries.start.cast::<BufRingEntry>().as_ptr();
+        // SAFETY: the mapping holds `count` entries, and nobody writes to them now.
+        unsafe {
+            let entries = std::slice::from_raw_parts(entries, usize::from(pool.count));
+            (*BufRingEntry::tail(entries.as_ptr()), entries.iter().map(BufRingEntry::bid).collect())
+        }
+    }
+
+    #[test]
+    fn buffers_go_home_in_the_order_of_their_return_and_are_seen_once_published() {
+        let mut buffers = RecvBuffers::new(FEW).unwrap();
+        assert_eq!(seen_by_kernel(&buffers.small), (4, vec![0, 1, 2, 3]));
+        let first = buffers.lend(Group::Small, 0, 100);
+        let second = buffers.lend(Group::Small, 1, 1);
+        assert_eq!((buffers.bytes(&first).len(), buffers.bytes(&second).len()), (100, 1));
+        assert_eq!(buffers.free(Group::Small), 2);
+        assert_eq!(buffers.free(Group::Large), 1);
+        buffers.give_back(second);
+        buffers.give_back(first);
+        assert_eq!(seen_by_kernel(&buffers.small), (4, vec![1, 0, 2, 3]));
+        buffers.publish();
+        assert_eq!(seen_by_kernel(&buffers.small), (6, vec![1, 0, 2, 3]));
+        assert_eq!(buffers.free(Group::Small), buffers.count(Group::Small));
+    }
+
+    #[test]
+    fn the_tail_survives_entry_zero_and_wraps() {
+        let mut buffers = RecvBuffers::new(FEW).unwrap();
+        for _ in 0..1 << 16 {
+            let lease = buffers.lend(Group::Large, 0, 5000);
+            buffers.give_back(lease);
+            buffers.publish();
+        }
+        assert_eq!(seen_by_kernel(&buffers.large), (1, vec![0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "given back twice")]
+    fn a_second_return_is_our_bug() {
+        let mut buffers = RecvBuffers::new(FEW).unwrap();
+        let Lease { group, buffer, bytes } = buffers.lend(Group::Small, 2, 7);
+        buffers.give_back(Lease { group, buffer, bytes });
+        buffers.give_back(Lease { group, buffer, bytes });
+    }
+
+    #[test]
+    #[should_panic(expected = "that it did not have")]
+    fn a_buffer_is_lent_once() {
+        let mut buffers = RecvBuffers::new(FEW).unwrap();
+        let _one = buffers.lend(Group::Small, 2, 7);
+        let _two = buffers.lend(Group::Small, 2, 7);
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_refused() {
+        for wrong in [
+            BufferConfig { small_count: 3, ..FEW },
+            BufferConfig { large_count: 0, ..FEW },
+            BufferConfig { large_bytes: 0, ..FEW },
+            BufferConfig { small_bytes: u32::MAX, ..FEW },
+        ] {
+            assert!(matches!(RecvBuffers::new(wrong), Err(RingError::Size { .. })), "{wrong:?}");
+        }
+        assert!(RecvBuffers::new(BufferConfig::default()).is_ok());
+    }
+}

@@ -1,0 +1,259 @@
+//! What waits to be sent to one connection.
+//!
+//! Three classes, each bounded in bytes; an earlier class goes first. Within a class the order is
+//! kept. Full: relayed payloads are dropped (the peer asks, or hears it from another), anything
+//! else ends the connection. Empty, it keeps next to nothing.
+
+use std::collections::VecDeque;
+
+use codec::{Kind, Payload};
+
+use crate::io::{Gathered, SEND_FRAMES_MAX};
+
+/// Most bytes of control messages that wait: requests, greetings, pings. A peer that leaves this
+/// much unread does not read.
+const CONTROL_BYTES_MAX: usize = 256 << 10;
+
+/// Most bytes of blocks and headers that wait: a largest block and a usual one beside it.
+const BLOCK_BYTES_MAX: usize = 8 << 20;
+
+/// Most bytes of transactions that wait: about 6,000 of 300 bytes, several seconds of a busy network.
+const TRANSACTION_BYTES_MAX: usize = 2 << 20;
+
+const BYTES_MAX: [usize; 3] = [CONTROL_BYTES_MAX, BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX];
+
+/// What a frame weighs beyond its bytes, so that tiny frames are bounded too.
+const FRAME_OVERHEAD: usize = 32;
+
+/// Bytes of one send, unless its first frame alone is larger: enough to pay for the system's work
+/// many times over, little enough that control messages are not kept waiting.
+const SEND_BYTES: usize = 256 << 10;
+
+/// Empty queues keep at most this many places.
+const CAPACITY_KEPT: usize = 8;
+
+/// What became of a push.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Pushed {
+    Queued,
+    /// No room; the payload comes back.
+    Full(Payload),
+}
+
+/// Classes of frames, the most urgent first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    Control,
+    Block,
+    Transaction,
+}
+
+impl Class {
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Header
+            | Kind::Headers
+            | Kind::Block
+            | Kind::CompactBlock
+            | Kind::TxHashSetArchive
+            | Kind::OutputBitmapSegment
+            | Kind::OutputSegment
+            | Kind::RangeProofSegment
+            | Kind::KernelSegment => Self::Block,
+            Kind::StemTransaction | Kind::Transaction | Kind::TransactionKernel => {
+                Self::Transaction
+            }
+            Kind::Error
+            | Kind::Hand
+            | Kind::Shake
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::GetPeerAddrs
+            | Kind::PeerAddrs
+            | Kind::GetHeaders
+            | Kind::GetBlock
+            | Kind::GetCompactBlock
+            | Kind::TxHashSetRequest
+            | Kind::BanReason
+            | Kind::GetTransaction
+            | Kind::GetOutputBitmapSegment
+            | Kind::GetOutputSegment
+            | Kind::GetRangeProofSegment
+            | Kind::GetKernelSegment => Self::Control,
+        }
+    }
+}
+
+/// The frames that wait for one connection.
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    classes: [VecDeque<Payload>; 3],
+    bytes: [usize; 3],
+}
+
+impl SendQueue {
+    pub(crate) fn push(&mut self, payload: Payload) -> Pushed {
+        let class = Class::of(payload.kind()) as usize;
+        let weight = weight(&payload);
+        // One frame is always admitted: it may be larger than the bound of its class.
+        if !self.classes[class].is_empty() && self.bytes[class] + weight > BYTES_MAX[class] {
+            return Pushed::Full(payload);
+        }
+        self.bytes[class] += weight;
+        self.classes[class].push_back(payload);
+        Pushed::Queued
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.classes.iter().all(VecDeque::is_empty)
+    }
+
+    /// Whether a class is half full: its reader lags behind.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.bytes.iter().zip(BYTES_MAX).any(|(bytes, most)| *bytes >= most / 2)
+    }
+
+    /// Moves what one send takes into `gathered`: whole frames, the most urgent class first.
+    pub(crate) fn gather(&mut self, gathered: &mut Gathered) {
+        let mut room = SEND_BYTES;
+        for (class, bytes) in self.classes.iter_mut().zip(&mut self.bytes) {
+            while let Some(payload) = class.front() {
+                let length = payload.frame().len();
+                let first = gathered.frames.is_empty();
+                if gathered.frames.len() == SEND_FRAMES_MAX || (length > room && !first) {
+                    return;
+                }
+                room = room.saturating_sub(length);
+                *bytes -= weight(payload);
+                gathered.frames.extend(class.pop_front());
+            }
+            if class.capacity() > CAPACITY_KEPT {
+                *class = VecDeque::new();
+            }
+        }
+    }
+
+    /// A goodbye: only control messages are still sent.
+    pub(crate) fn keep_control(&mut self) {
+        for class in [Class::Block as usize, Class::Transaction as usize] {
+            self.classes[class] = VecDeque::new();
+            self.bytes[class] = 0;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn weight(payload: &Payload) -> usize {
+    payload.frame().len() + FRAME_OVERHEAD
+}
+
+/// Takes the first `bytes` off what was gathered, after a short send. `true`: nothing is left.
+pub(crate) fn advance(gathered: &mut Gathered, bytes: usize) -> bool {
+    let mut sent = gathered.skip + bytes;
+    let whole = gathered
+        .frames
+        .iter()
+        .take_while(|payload| {
+            let all = sent >= payload.frame().len();
+            if all {
+                sent -= payload.frame().len();
+            }
+            all
+        })
+        .count();
+    gathered.frames.drain(..whole);
+    gathered.skip = sent;
+    assert!(!gathered.frames.is_empty() || sent == 0, "more was sent than was gathered");
+    gathered.frames.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use codec::Network;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn payload(kind: Kind, bytes: usize) -> Payload {
+        Payload::seal(&Network::DEV, kind, &vec![7; bytes]).unwrap()
+    }
+
+    fn kinds(gathered: &Gathered) -> Vec<Kind> {
+        gathered.frames.iter().map(Payload::kind).collect()
+    }
+
+    #[test]
+    fn control_goes_first_and_eight_frames_go_together() {
+        let mut queue = SendQueue::default();
+        for _ in 0..6 {
+            assert_eq!(queue.push(payload(Kind::Transaction, 300)), Pushed::Queued);
+        }
+        assert_eq!(queue.push(payload(Kind::Block, 3_000)), Pushed::Queued);
+        assert_eq!(queue.push(payload(Kind::Pong, 16)), Pushed::Queued);
+        let mut gathered = Gathered::default();
+        queue.gather(&mut gathered);
+        assert_eq!(kinds(&gathered)[..3], [Kind::Pong, Kind::Block, Kind::Transaction]);
+        assert_eq!(gathered.frames.len(), 8);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn each_class_is_bounded_and_admits_one_frame_of_any_size() {
+        let mut queue = SendQueue::default();
+        assert_eq!(queue.push(payload(Kind::Block, 5_000_000)), Pushed::Queued);
+        assert!(matches!(queue.push(payload(Kind::Block, 5_000_000)), Pushed::Full(_)));
+        let pushed = (0..100_000)
+            .take_while(|_| queue.push(payload(Kind::Transaction, 0)) == Pushed::Queued)
+            .count();
+        assert!(pushed <= TRANSACTION_BYTES_MAX / FRAME_OVERHEAD, "tiny frames weigh too");
+        assert!(queue.is_crowded());
+        queue.keep_control();
+        assert!(queue.is_empty() && !queue.is_crowded());
+    }
+
+    #[test]
+    fn an_emptied_queue_keeps_no_memory() {
+        let mut queue = SendQueue::default();
+        for _ in 0..64 {
+            queue.push(payload(Kind::Transaction, 10));
+        }
+        queue.gather(&mut Gathered::default());
+        assert!(queue.classes.iter().all(|class| class.capacity() <= CAPACITY_KEPT));
+    }
+
+    proptest! {
+        /// However a send is cut short, the bytes that leave are those of the frames in order.
+        #[test]
+        fn short_sends_lose_and_double_nothing(
+            sizes in prop::collection::vec(0usize..40, 1..20),
+            cuts in prop::collection::vec(1usize..60, 0..200),
+        ) {
+            let mut queue = SendQueue::default();
+            let mut expected = Vec::new();
+            for (n, size) in sizes.iter().enumerate() {
+                let payload =
+                    Payload::seal(&Network::DEV, Kind::Transaction, &vec![n as u8; *size]).unwrap();
+                expected.extend_from_slice(payload.frame());
+                prop_assert_eq!(queue.push(payload), Pushed::Queued);
+            }
+            let mut gathered = Gathered::default();
+            queue.gather(&mut gathered);
+            let mut sent = Vec::new();
+            let mut cuts = cuts.into_iter().chain(std::iter::repeat(7));
+            loop {
+                let left: Vec<u8> =
+                    gathered.frames.iter().flat_map(|p| p.frame().iter().copied()).collect();
+                let left = &left[gathered.skip..];
+                let now = cuts.next().unwrap().min(left.len());
+                sent.extend_from_slice(&left[..now]);
+                if advance(&mut gathered, now) {
+                    break;
+                }
+            }
+            prop_assert_eq!(sent, expected);
+        }
+    }
+}

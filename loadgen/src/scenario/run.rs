@@ -1,0 +1,574 @@
+//! One run: engine, warm-up, fleet, a stretch of time, and the check at the end.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use molva::{Metrics, Network};
+
+use crate::children::Children;
+use crate::clock::now_ns;
+use crate::control::{Backend, NetworkSpec, Order, Spec, Tally, Task};
+use crate::ledger::{Ledger, Written};
+use crate::plan::Plan;
+use crate::process;
+use crate::report::{Report, Sample, grouped};
+use crate::scenario::Setup;
+use crate::scenario::embedded::Embedded;
+use crate::scenario::publish::Publishing;
+
+/// Patience for all handshakes of a run: 60,000 at a leisurely 1,000 a second.
+const CONNECTING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Patience for what is under way at the end, since the last progress.
+const SETTLING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After everything arrived: time for what must not arrive.
+const STRAGGLERS: Duration = Duration::from_millis(300);
+
+/// How often the rates are taken.
+const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
+
+/// Handshakes before the memory's baseline is taken, so that the engine's receive buffers, which
+/// are used in turn, have all been touched once.
+const WARM_UP: Duration = Duration::from_millis(1_500);
+const WARM_UP_WORKERS: u32 = 64;
+
+/// A run in preparation.
+pub(crate) struct Run<'a> {
+    setup: Setup,
+    network: Network,
+    engine: Option<Embedded>,
+    told_to_stop: &'a AtomicBool,
+    report: Report,
+}
+
+/// Everything that is read at an instant.
+struct Reading {
+    at_ns: u64,
+    tally: Tally,
+    metrics: Metrics,
+    cpu_ns: u64,
+}
+
+impl<'a> Run<'a> {
+    /// Starts the engine, if it is to be embedded.
+    pub(crate) fn new(setup: Setup, told_to_stop: &'a AtomicBool) -> Result<Self, String> {
+        process::raise_descriptor_limit();
+        let network = Network::DEV;
+        let mut report = Report {
+            scenario: setup.name().into(),
+            connections: u64::from(setup.connections),
+            children: u64::from(setup.children),
+            ..Report::default()
+        };
+        report.set_backend(setup.backend);
+        let engine = match setup.common.target {
+            Some(target) => {
+                report.target = format!("engine at {target}");
+                report.note(
+                    "The engine is elsewhere: what its chain received cannot be checked, and its \
+                     CPU, memory and counters are not measured; those figures are 0.",
+                );
+                None
+            }
+            None => {
+                let limit = process::descriptor_limit();
+                if limit < u64::from(setup.connections) + 300 {
+                    return Err(format!(
+                        "{} connections do not fit a limit of {limit} descriptors",
+                        setup.connections
+                    ));
+                }
+                report.target = "embedded engine".into();
+                let ledger = (setup.task == Task::Flood).then(|| {
+                    let plan = Plan::new(setup.common.seed, setup.common.payload_bytes);
+                    let threads = setup.children * setup.common.threads;
+                    let old_age_min = setup
+                        .old_age
+                        .and(setup.seen)
+                        .map(|seen| u64::from(seen.recent_ids) / u64::from(threads));
+                    Ledger::new(plan, threads, old_age_min)
+                });
+                Some(Embedded::start(network.clone(), setup.connections, setup.seen, ledger)?)
+            }
+        };
+        Ok(Self { setup, network, engine, told_to_stop, report })
+    }
+
+    /// Runs, checks, ends everything.
+    pub(crate) fn run(mut self) -> Result<Report, String> {
+        if self.engine.is_some() && self.setup.task != Task::Churn {
+            self.warm_up()?;
+        }
+        let memory = (process::resident_bytes(), process::kernel_bytes());
+        let mut children = Children::start(&self.specs())?;
+        self.connect(&mut children)?;
+        self.measure_memory(memory, children.tally().connected);
+
+        let mut publishing = None;
+        if self.setup.task == Task::Broadcast
+            && let Some(engine) = &self.engine
+        {
+            let publisher = engine.publisher.clone();
+            let bytes = self.setup.common.payload_bytes;
+            let (network, rate) = (self.network.clone(), self.setup.rate);
+            let started = Publishing::start(publisher, network, bytes, rate);
+            publishing = Some(started.map_err(|error| error.to_string())?);
+        }
+        let start = self.read(&children);
+        children.order(Order::Go)?;
+        let went_wrong = self.watch(&mut children, &start, publishing.as_ref()).err();
+        let stop = self.read(&children);
+        let published = publishing.map_or(0, Publishing::end);
+        let settled = match went_wrong {
+            Some(error) => Err(error),
+            None => self.settle(&mut children, &start, published),
+        };
+        if let Err(error) = settled {
+            self.report.error(error);
+        }
+        let end = self.read(&children);
+        self.account(&children, &start, &stop, &end, published);
+        drop(children);
+        if let Some(engine) = self.engine.take()
+            && let Err(error) = engine.shutdown()
+        {
+            self.report.error(error);
+        }
+        self.report.conclude();
+        Ok(self.report)
+    }
+
+    fn target(&self) -> std::net::SocketAddr {
+        match (&self.engine, self.setup.common.target) {
+            (Some(engine), _) => engine.addr(),
+            (None, Some(target)) => target,
+            (None, None) => unreachable!("without an engine there is a target"),
+        }
+    }
+
+    fn spec(&self, task: Task, connections: u32) -> Spec {
+        Spec {
+            task,
+            backend: self.setup.backend,
+            network: NetworkSpec::of(&self.network),
+            target: self.target(),
+            connections,
+            first_client: 0,
+            threads: self.setup.common.threads,
+            first_thread: 0,
+            seed: self.setup.common.seed,
+            payload_bytes: self.setup.common.payload_bytes,
+            frames_per_write: self.setup.common.frames_per_write,
+            writes_per_ping: self.setup.writes_per_ping,
+            window: self.setup.window,
+            old_age: self.setup.old_age,
+        }
+    }
+
+    /// The specs of all children, the connections shared evenly.
+    fn specs(&self) -> Vec<Spec> {
+        let children = u32::from(self.setup.children);
+        let share = |n: u32| (u64::from(self.setup.connections) * u64::from(n)
+            / u64::from(children)) as u32;
+        (0..children)
+            .map(|index| Spec {
+                first_client: share(index),
+                first_thread: index as u16 * self.setup.common.threads,
+                ..self.spec(self.setup.task, share(index + 1) - share(index))
+            })
+            .collect()
+    }
+
+    fn warm_up(&self) -> Result<(), String> {
+        let spec = Spec {
+            threads: 1,
+            backend: Backend::Tokio,
+            ..self.spec(Task::Churn, WARM_UP_WORKERS)
+        };
+        let mut children = Children::start(&[spec])?;
+        children.order(Order::Go)?;
+        children.listen(WARM_UP)?;
+        children.order(Order::Stop)?;
+        let deadline = Instant::now() + SETTLING_PATIENCE;
+        while !children.all_done() && Instant::now() < deadline {
+            children.listen(Duration::from_millis(20))?;
+        }
+        drop(children);
+        let gone = || self.engine.as_ref().is_none_or(|engine| engine.metrics().connections == 0);
+        while !gone() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(STRAGGLERS);
+        Ok(())
+    }
+
+    fn connect(&mut self, children: &mut Children) -> Result<(), String> {
+        let deadline = Instant::now() + CONNECTING_PATIENCE;
+        while !children.all_ready() {
+            children.listen(Duration::from_millis(20))?;
+            if Instant::now() > deadline || self.told_to_stop.load(Ordering::Relaxed) {
+                return Err(format!("only {} connections stand", children.tally().connected));
+            }
+        }
+        let connected = children.tally().connected;
+        let wanted = u64::from(self.setup.connections);
+        if self.setup.task != Task::Churn && connected < wanted {
+            self.report.error(format!("{} connections failed", wanted - connected));
+        }
+        Ok(())
+    }
+
+    fn measure_memory(&mut self, before: (Option<u64>, Option<u64>), connected: u64) {
+        if self.engine.is_none() || self.setup.task == Task::Churn || connected == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let per = |before: Option<u64>, after: Option<u64>, parts: u64| {
+            let grown = after?.saturating_sub(before?);
+            Some(grown as f64 / (parts * connected) as f64)
+        };
+        let user = per(before.0, process::resident_bytes(), 1);
+        let kernel = per(before.1, process::kernel_bytes(), 2);
+        self.report.user_bytes_per_connection = user.unwrap_or_default();
+        self.report.kernel_bytes_per_connection = kernel.unwrap_or_default();
+        self.report.note(
+            "User memory is the growth of this process' resident bytes from no connections to all \
+             of them, divided by their number; its receive buffers had been touched before by \
+             1.5 s of handshakes. Kernel memory is the growth of the machine's slab and TCP \
+             buffers, halved, since both ends of every connection are on this machine; the \
+             clients' operations are in it too.",
+        );
+    }
+
+    fn read(&self, children: &Children) -> Reading {
+        Reading {
+            at_ns: now_ns(),
+            tally: children.tally(),
+            metrics: self.engine.as_ref().map(Embedded::metrics).unwrap_or_default(),
+            cpu_ns: process::engine_cpu_ns().unwrap_or_default(),
+        }
+    }
+
+    /// Frames and bytes that stand for the progress of this scenario.
+    fn progress(&self, reading: &Reading) -> (u64, u64) {
+        let Reading { tally, metrics, .. } = reading;
+        match (self.setup.task, self.engine.is_some()) {
+            (Task::Churn, _) => (tally.handshakes, tally.bytes_sent),
+            (Task::Broadcast, _) => (tally.frames_received, tally.bytes_received),
+            (Task::Flood | Task::Idle, true) => (metrics.frames_received, metrics.bytes_received),
+            (Task::Flood | Task::Idle, false) => (tally.frames_sent, tally.bytes_sent),
+        }
+    }
+
+    /// Lets the time pass, and takes the rates.
+    fn watch(
+        &mut self,
+        children: &mut Children,
+        start: &Reading,
+        publishing: Option<&Publishing>,
+    ) -> Result<(), String> {
+        let duration_ns = self.setup.duration.as_nanos() as u64;
+        let bar = bar(self.setup.duration);
+        let (mut last_ns, mut last) = (start.at_ns, self.progress(start));
+        while now_ns() < start.at_ns + duration_ns && !self.told_to_stop.load(Ordering::Relaxed) {
+            let left = Duration::from_nanos((start.at_ns + duration_ns).saturating_sub(now_ns()));
+            children.listen(SAMPLE_PERIOD.min(left))?;
+            if let Some(end) = self.engine.as_ref().and_then(|engine| engine.chain.end()) {
+                return Err(format!("the engine ended during the run: {end}"));
+            }
+            let reading = self.read(children);
+            let now = self.progress(&reading);
+            let seconds = (reading.at_ns - last_ns) as f64 / 1e9;
+            let per_second = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
+            let sample = Sample {
+                seconds: (reading.at_ns - start.at_ns) as f64 / 1e9,
+                frames_per_second: per_second(now.0, last.0),
+                bytes_per_second: per_second(now.1, last.1),
+            };
+            self.report.samples.push(sample);
+            (last_ns, last) = (reading.at_ns, now);
+            bar.set_position(((reading.at_ns - start.at_ns) / 1_000_000).min(duration_ns / 1_000_000));
+            bar.set_message(self.live(&sample, &reading, publishing));
+        }
+        bar.finish_and_clear();
+        if self.told_to_stop.load(Ordering::Relaxed) {
+            self.report.note("The run was interrupted; what had been sent was checked.");
+        }
+        Ok(())
+    }
+
+    fn live(&self, sample: &Sample, reading: &Reading, publishing: Option<&Publishing>) -> String {
+        let rate = grouped(sample.frames_per_second as u64);
+        let megabytes = sample.bytes_per_second / 1e6;
+        match self.setup.task {
+            Task::Churn => format!("{rate} handshakes/s"),
+            Task::Broadcast => format!(
+                "{rate} frames/s, {megabytes:.0} MB/s, {} published",
+                publishing.map_or(0, Publishing::published)
+            ),
+            Task::Idle => format!("{} connections, {rate} frames/s", reading.tally.connected),
+            Task::Flood => {
+                let delivered =
+                    self.engine.as_ref().map_or(0, |engine| engine.chain.counts().delivered);
+                format!("{rate} frames/s, {megabytes:.0} MB/s, {} delivered", grouped(delivered))
+            }
+        }
+    }
+
+    /// Stops the traffic, and waits until what is under way has arrived, or will not any more.
+    fn settle(
+        &self,
+        children: &mut Children,
+        start: &Reading,
+        published: u64,
+    ) -> Result<(), String> {
+        let expected = published * start.tally.connected;
+        wait_for(children, |tally| (tally.received_once, tally.received_once >= expected))?;
+        children.order(Order::Stop)?;
+        let deadline = Instant::now() + SETTLING_PATIENCE * 2;
+        while !children.all_done() {
+            children.listen(Duration::from_millis(20))?;
+            if Instant::now() > deadline {
+                return Err("the clients could not finish writing: nobody reads".into());
+            }
+        }
+        wait_for(children, |tally| (tally.pongs, tally.pongs >= tally.pings))?;
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let (wanted, old) = wanted(children);
+        let sent = children.tally().frames_sent - start.tally.frames_sent;
+        wait_for(children, |_| {
+            let counts = engine.chain.counts();
+            let received = engine.metrics().frames_received - start.metrics.frames_received;
+            let flooded = self.setup.task != Task::Flood
+                || counts.delivered >= wanted && counts.hinted >= old;
+            let all = flooded && (self.setup.task == Task::Churn || received >= sent);
+            (counts.delivered + counts.hinted + received, all)
+        })?;
+        children.listen(STRAGGLERS)
+    }
+
+    /// Fills in the report.
+    fn account(
+        &mut self,
+        children: &Children,
+        start: &Reading,
+        stop: &Reading,
+        end: &Reading,
+        published: u64,
+    ) {
+        let seconds = (stop.at_ns - start.at_ns) as f64 / 1e9;
+        let (first, last) = (self.progress(start), self.progress(stop));
+        let report = &mut self.report;
+        report.seconds = seconds;
+        report.frames_per_second = last.0.saturating_sub(first.0) as f64 / seconds;
+        report.bytes_per_second = last.1.saturating_sub(first.1) as f64 / seconds;
+        report.set_latencies(children.done());
+        let (tally, before) = (&end.tally, &start.tally);
+        report.frames_sent = tally.frames_sent - before.frames_sent;
+        report.duplicates = tally.duplicates + tally.old;
+        report.duplicate_share = report.duplicates as f64 / report.frames_sent.max(1) as f64;
+        report.handshakes = tally.handshakes;
+        report.pings_sent = tally.pings;
+        report.pongs_received = tally.pongs;
+        report.pings_answered = tally.pings_answered;
+        self.account_clients(children, end, published);
+        if self.engine.is_some() {
+            self.account_engine(children, start, stop, end);
+        }
+    }
+
+    fn account_clients(&mut self, children: &Children, end: &Reading, published: u64) {
+        let (report, tally) = (&mut self.report, &end.tally);
+        match self.setup.task {
+            Task::Broadcast => {
+                let expected = published * report.connections;
+                report.frames_received = tally.frames_received;
+                report.delivered = tally.received_once;
+                report.lost = expected.saturating_sub(tally.received_once);
+                report.doubled = tally.doubled;
+                report.corrupted = tally.corrupted;
+                report.note(format!(
+                    "{published} payloads were published, to {} clients each. Latency is measured \
+                     from the instant at which each was to be published, so that waiting counts; \
+                     it includes the clients' own time for reading one after the other.",
+                    report.connections
+                ));
+            }
+            Task::Churn => {
+                report.handshakes_per_second = report.frames_per_second;
+                report.frames_per_second = 0.0;
+                report.frames_received = tally.frames_received;
+                report.note("Latency is from dialling to the engine's Shake, connecting included.");
+            }
+            Task::Flood => report.note(
+                "Latency is the round trip of Pings of quiet clients (one in a hundred), measured \
+                 from the instant at which each was to be sent.",
+            ),
+            Task::Idle => report.note("Both sides ping each connection every 10 s."),
+        }
+        if tally.pongs < tally.pings && self.setup.task != Task::Churn {
+            report.error(format!("{} Pings were not answered", tally.pings - tally.pongs));
+        }
+        if tally.faults > 0 {
+            report.error(format!("{} faults at the clients", tally.faults));
+        }
+        children.done().iter().flat_map(|thread| &thread.faults).for_each(|fault| {
+            report.error(fault);
+        });
+        if !children.done().iter().all(|thread| thread.cubic) {
+            report.note("The clients' sockets did not take cubic congestion control.");
+        }
+    }
+
+    fn account_engine(
+        &mut self,
+        children: &Children,
+        start: &Reading,
+        stop: &Reading,
+        end: &Reading,
+    ) {
+        let Some(engine) = &self.engine else { return };
+        let report = &mut self.report;
+        let seconds = report.seconds;
+        let (before, metrics) = (&start.metrics, &stop.metrics);
+        let frames = |metrics: &Metrics| metrics.frames_received + metrics.frames_sent;
+        let handled = (frames(metrics) - frames(before)).max(1) as f64;
+        let cpu_ns = stop.cpu_ns.saturating_sub(start.cpu_ns) as f64;
+        report.engine_cpu_share = cpu_ns / 1e9 / seconds;
+        report.engine_cpu_ns_per_frame = cpu_ns / handled;
+        report.kernel_entries_per_frame =
+            (metrics.kernel_entries - before.kernel_entries) as f64 / handled;
+        report.turns_per_second = (metrics.turns - before.turns) as f64 / seconds;
+        report.fixed_pool_bytes = end.metrics.fixed_pool_bytes;
+        let sends = end.metrics.sends - before.sends;
+        let payloads = end.metrics.payloads_sent - before.payloads_sent;
+        report.payloads_per_send = payloads as f64 / sends.max(1) as f64;
+        report.slow_reader_drops = end.metrics.relay_dropped - before.relay_dropped;
+        let received = end.metrics.frames_received - before.frames_received;
+        for (name, count) in end.metrics.closed_by_cause() {
+            let earlier = before.closed_by_cause().find(|(other, _)| *other == name);
+            let count = count - earlier.map_or(0, |(_, count)| count);
+            if count > 0 {
+                report.closed_by_cause.insert(name.into(), count);
+            }
+        }
+        match self.setup.task {
+            Task::Broadcast => report.frames_sent = end.metrics.frames_sent - before.frames_sent,
+            Task::Churn => report.frames_received = received,
+            Task::Flood | Task::Idle => {
+                report.frames_received = received;
+                if received != report.frames_sent {
+                    let sent = report.frames_sent;
+                    report.error(format!("{sent} frames were sent, the engine counted {received}"));
+                }
+            }
+        }
+        let expected_closes: &[&str] = match self.setup.task {
+            Task::Churn => &["remote_closed"],
+            Task::Flood | Task::Broadcast | Task::Idle => &[],
+        };
+        let closes = report.closed_by_cause.clone();
+        for (cause, count) in closes {
+            if !expected_closes.contains(&cause.as_str()) {
+                report.error(format!("the engine closed {count} connections: {cause}"));
+            }
+        }
+        if self.setup.task == Task::Flood {
+            let written: Vec<_> = children
+                .done()
+                .iter()
+                .map(|thread| Written {
+                    thread: thread.thread,
+                    next: thread.next,
+                    unwritten: thread.unwritten.clone(),
+                })
+                .collect();
+            let (lost, complaints) = engine.chain.settle(&written);
+            let counts = engine.chain.counts();
+            let missing_old = end.tally.old.saturating_sub(counts.hinted);
+            report.delivered = counts.delivered;
+            report.hinted = counts.hinted;
+            report.hinted_first = counts.hinted_first;
+            report.lost = lost + missing_old;
+            report.doubled = counts.doubled;
+            report.corrupted = counts.corrupted;
+            complaints.into_iter().for_each(|complaint| report.error(complaint));
+            if missing_old > 0 {
+                report.error(format!("{missing_old} old duplicates did not arrive again"));
+            }
+            flood_notes(report, &self.setup);
+        }
+        if let Some(end) = engine.chain.end() {
+            report.error(format!("the engine ended: {end}"));
+        }
+    }
+}
+
+/// Distinct payloads and old duplicates that the clients wrote.
+fn wanted(children: &Children) -> (u64, u64) {
+    let distinct = |next: u64, unwritten: usize| next - unwritten as u64;
+    let new = children.done().iter().map(|one| distinct(one.next, one.unwritten.len())).sum();
+    (new, children.tally().old)
+}
+
+fn flood_notes(report: &mut Report, setup: &Setup) {
+    report.note(format!(
+        "Traffic: the 2,500 transactions and the whole block of Bitcoin's block 702,861 as they \
+         are, further ones of their size and content made unique, and synthetic transactions of \
+         {} bytes. Duplicates are at most {} payloads old.",
+        setup.common.payload_bytes,
+        grouped(setup.window)
+    ));
+    match (setup.old_age, setup.seen) {
+        (Some(age), Some(seen)) => report.note(format!(
+            "Old duplicates: each payload that became {} payloads old was sent once more. The \
+             engine was set to remember {} exactly, so it had forgotten every one of them, and \
+             each had to arrive again with the hint.",
+            grouped(age),
+            grouped(u64::from(seen.recent_ids))
+        )),
+        _ => report.note(format!(
+            "{} payloads were hinted as perhaps seen long ago at their first arrival: errors of a \
+             filter, which cost nothing but the hint.",
+            grouped(report.hinted_first)
+        )),
+    }
+}
+
+/// Listens until `look` is content, or sees no progress for too long: the check will say what is
+/// missing. `look` gives a number that grows with progress, and whether that is all.
+fn wait_for(
+    children: &mut Children,
+    look: impl Fn(&Tally) -> (u64, bool),
+) -> Result<(), String> {
+    let mut last = (0, Instant::now());
+    loop {
+        let (progress, all) = look(&children.tally());
+        if all {
+            return Ok(());
+        }
+        if progress > last.0 {
+            last = (progress, Instant::now());
+        }
+        if last.1.elapsed() > SETTLING_PATIENCE {
+            return Ok(());
+        }
+        children.listen(Duration::from_millis(20))?;
+    }
+}
+
+fn bar(duration: Duration) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target);
+    let style = ProgressStyle::with_template("{elapsed:>4} [{bar:30}] {msg}")
+        .expect("the template is a constant");
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}

@@ -1,11 +1,10 @@
 //! Lanes: what handing one item to another thread costs, in batches, by the queue beneath.
 //!
-//! Three patterns. `turn`: one thread pushes 64 and drains 64, so that only instructions count.
-//! `stream`: one producer and one consumer, each as fast as it can, on two threads. `producers=2`:
-//! two producers and a consumer. `stream` needs both cores to itself: beside other work it is noise,
-//! and `turn` is what compares. Every queue holds 8,192 items; where one is unbounded of its own,
-//! a count beside it bounds it. The bridge's lanes do more than the others: they bound bytes, and
-//! look whether the other side sleeps.
+//! Two patterns. `turn`: one thread pushes 64 and drains 64, so that only instructions count.
+//! `stream`: producers and one consumer on threads of their own, each as fast as it can. It needs a
+//! core for each: beside other work it is noise, and `turn` is what compares. Every queue holds
+//! 8,192 items; where one is unbounded of its own, a count beside it bounds it. The bridge's lanes
+//! do more than the others: they bound bytes, and look whether the other side sleeps.
 
 use std::collections::VecDeque;
 use std::hint::black_box;

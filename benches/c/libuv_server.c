@@ -242,8 +242,9 @@ static int send_reply(struct connection *connection, struct reply *reply) {
 }
 
 /* Greets, and answers pings; anything else is a fault. */
-static int answer(struct connection *connection, uint8_t kind, const uint8_t *frame, size_t length) {
+static int answer(struct connection *connection, const uint8_t *frame, size_t length) {
     static const uint8_t nothing[16];
+    uint8_t kind = frame[2];
     struct reply *reply = must(calloc(1, sizeof *reply));
     if (kind == KIND_HAND && !connection->greeted && length >= HEADER_BYTES + sizeof GENESIS
         && !memcmp(frame + length - sizeof GENESIS, GENESIS, sizeof GENESIS)) {
@@ -285,9 +286,8 @@ static int cut(const uint8_t *bytes, size_t length, struct cut *out) {
 }
 
 static int on_frame(struct connection *connection, const struct cut *cut) {
-    uint8_t kind = cut->frame[2];
-    if (kind != KIND_TRANSACTION || !connection->greeted)
-        return answer(connection, kind, cut->frame, cut->length);
+    if (cut->frame[2] != KIND_TRANSACTION || !connection->greeted)
+        return answer(connection, cut->frame, cut->length);
     if (is_new(cut->print)) push(cut->frame, cut->length);
     return 0;
 }
@@ -378,7 +378,7 @@ static void on_read(uv_stream_t *stream, ssize_t read, const uv_buf_t *lent) {
 
 static void on_connection(uv_stream_t *listener, int status) {
     struct connection *connection = must(calloc(1, sizeof *connection));
-    if (status < 0 || uv_tcp_init(listener->loop, &connection->tcp)) fail("cannot take connections");
+    if (status < 0 || uv_tcp_init(listener->loop, &connection->tcp)) fail("no connection");
     if (uv_accept(listener, (uv_stream_t *)&connection->tcp)) fail("accept");
     if (uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read)) fail("read_start");
 }

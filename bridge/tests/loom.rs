@@ -4,8 +4,8 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p bridge --test loom --release`; without the flag this file
 //! is empty. What is modelled is our own protocol: reservations, announcements, fences, ends. The
 //! storage of a lane is a mutexed `VecDeque` here, and an eventfd a counter with a condition
-//! variable, because loom cannot look into crossbeam or the kernel. A lost wake shows as a deadlock,
-//! which loom reports. Its `SeqCst` is exact for fences, which is what we rely on.
+//! variable, because loom cannot look into crossbeam or the kernel. A lost wake shows as a
+//! deadlock, which loom reports. Time does not pass: no wait ends by its timeout.
 #![cfg(loom)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

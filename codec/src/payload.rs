@@ -1,7 +1,7 @@
 //! Payloads: what travels between the chain and the sockets, framed once and then shared.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
@@ -108,18 +108,28 @@ impl fmt::Debug for Hash {
 
 /// One frame, immutable and shared: cloning it counts a reference and copies nothing.
 ///
-/// The id is computed when it is first asked for, on the thread that asks, and then kept: the loop
-/// deduplicates by a keyed fingerprint and needs no id for most payloads.
+/// It is made with one allocation and one copy, or, from a frame that was assembled, without a
+/// copy. The loop deduplicates by a keyed fingerprint and needs no id for most payloads, so the id
+/// is computed when it is asked for, on the thread that asks.
 #[derive(Clone)]
-pub struct Payload(Arc<Inner>);
-
-struct Inner {
+pub struct Payload {
+    bytes: Bytes,
     kind: Kind,
     format: PayloadFormat,
-    limits: Limits,
-    frame: Vec<u8>,
-    id: OnceLock<PayloadId>,
+    proof_nonces: u8,
+    block_weight_max: u32,
 }
+
+/// The frame's memory. Two forms, so that neither of its sources has to be copied twice.
+#[derive(Clone)]
+enum Bytes {
+    /// Copied from where it was borrowed, beside its reference count.
+    Copied(Arc<[u8]>),
+    /// The very buffer that it was assembled in.
+    Assembled(Arc<Vec<u8>>),
+}
+
+const _: () = assert!(size_of::<Payload>() <= 24, "queues hold many of these");
 
 /// The body is longer than the wire allows for its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -163,58 +173,76 @@ impl Payload {
     #[must_use]
     pub fn from_frame(network: &Network, frame: Frame<'_>) -> Self {
         match frame {
-            Frame::Borrowed(kind, bytes) => Self::new(network, kind, bytes.to_vec()),
+            Frame::Borrowed(kind, bytes) => Self::with(network, kind, Bytes::Copied(bytes.into())),
             Frame::Assembled(kind, bytes) => Self::new(network, kind, bytes),
         }
     }
 
     /// Takes a whole frame, header included.
     pub(crate) fn new(network: &Network, kind: Kind, frame: Vec<u8>) -> Self {
-        let Network { format, limits, .. } = *network;
-        Self(Arc::new(Inner { kind, format, limits, frame, id: OnceLock::new() }))
+        Self::with(network, kind, Bytes::Assembled(Arc::new(frame)))
+    }
+
+    fn with(network: &Network, kind: Kind, bytes: Bytes) -> Self {
+        let Network { format, limits, .. } = network;
+        Self {
+            bytes,
+            kind,
+            format: *format,
+            proof_nonces: limits.proof_nonces(),
+            // `Limits` admits no weight over a million.
+            block_weight_max: limits.block_weight_max() as u32,
+        }
     }
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.0.kind
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Header and body, as on the wire.
     #[must_use]
     pub fn frame(&self) -> &[u8] {
-        &self.0.frame
+        match &self.bytes {
+            Bytes::Copied(bytes) => bytes,
+            Bytes::Assembled(bytes) => bytes,
+        }
     }
 
     /// The body alone.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.0.frame[FRAME_HEADER_BYTES..]
+        &self.frame()[FRAME_HEADER_BYTES..]
     }
 
-    /// The id that the network's format gives to this body; the first call computes it.
+    /// The id that the network's format gives to this body. Each call computes it, about a
+    /// microsecond for a transaction: who needs it twice keeps it.
     #[must_use]
     pub fn id(&self) -> PayloadId {
-        let Inner { kind, format, limits, id, .. } = &*self.0;
-        *id.get_or_init(|| format.id(*kind, self.body(), limits))
+        let limits = Limits::new(u64::from(self.block_weight_max), self.proof_nonces);
+        self.format.id(self.kind, self.body(), &limits)
     }
 
     /// How many owners there are: the chain, queues, sends in flight.
     #[must_use]
     pub fn reference_count(&self) -> usize {
-        Arc::strong_count(&self.0)
+        match &self.bytes {
+            Bytes::Copied(bytes) => Arc::strong_count(bytes),
+            Bytes::Assembled(bytes) => Arc::strong_count(bytes),
+        }
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({:?}, {} bytes)", self.0.kind, self.0.frame.len())
+        write!(f, "Payload({:?}, {} bytes)", self.kind, self.frame().len())
     }
 }
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.frame == other.0.frame
+        std::ptr::eq(self.frame(), other.frame()) || self.frame() == other.frame()
     }
 }
 

@@ -154,12 +154,21 @@ impl<'a> Body<'a> {
         self.inputs.check_order()?;
         self.outputs.check_order()?;
         check_kernels(self.kernels, network)?;
-        let marks = Marks::of(self.inputs);
-        let spent = |commit: &_| marks.perhaps(commit) && self.inputs.contain(commit);
-        match self.outputs.iter().position(|output| spent(output.commit)) {
+        match self.spent_output() {
             Some(output) => Err(DecodeError::NotCutThrough { output }),
             None => Ok(()),
         }
+    }
+
+    /// The first output that an input spends. The order of the inputs must have been checked.
+    fn spent_output(&self) -> Option<usize> {
+        let Self { inputs, outputs, .. } = self;
+        let mut commits = outputs.iter().map(|output| output.commit);
+        if inputs.len() <= SCANNED_INPUTS_MAX {
+            return commits.position(|commit| inputs.iter().any(|input| input.commit == commit));
+        }
+        let marks = Marks::of(*inputs);
+        commits.position(|commit| marks.perhaps(commit) && inputs.contain(commit))
     }
 }
 
@@ -240,11 +249,8 @@ impl<'a> Inputs<'a> {
         full.chain(bare.iter().map(|commit| Input { features: None, commit }))
     }
 
-    /// Whether an output with this commitment is spent. The order must have been checked.
+    /// Whether one has this commitment. The order must have been checked.
     fn contain(&self, commit: &Commitment) -> bool {
-        if self.len() <= SCANNED_INPUTS_MAX {
-            return self.iter().any(|input| input.commit == commit);
-        }
         match self.0 {
             InputBytes::Commitments(list) => holds(list, commit),
             InputBytes::WithFeatures(list) => [0, 1].iter().any(|features| {

@@ -445,6 +445,12 @@ mod tests {
         let error = DecodeError::TextTooLong { length: u64::MAX, limit: 8 };
         assert_eq!(Reader::new(&long).text(8), Err(error));
 
+        let mut nine = Vec::new();
+        Writer::new(&mut nine).text("ninebytes");
+        assert_eq!(Reader::new(&nine).text(9), Ok("ninebytes"));
+        let error = DecodeError::TextTooLong { length: 9, limit: 8 };
+        assert_eq!(Reader::new(&nine).text(8), Err(error));
+
         let mut bad = Vec::new();
         Writer::new(&mut bad).u64(3);
         bad.extend_from_slice(b"a\xff\xff");

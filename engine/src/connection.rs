@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// It waits for a turn of its own, for room on the lane, or for buffers.
     pub(crate) waits: Option<Waits>,
+    /// A turn, and how many frames were handled in it.
+    handled: (u64, u32),
     pub(crate) queue: SendQueue,
     /// The send in the kernel: never more than one.
     pub(crate) sending: Option<Sending>,
@@ -127,6 +129,7 @@ impl Connection {
             ended: None,
             paused: false,
             waits: None,
+            handled: (0, 0),
             queue: SendQueue::default(),
             sending: None,
             slow: false,
@@ -156,6 +159,15 @@ impl Connection {
         );
         assert!(legal, "{:?} -> {next:?}", self.phase);
         self.phase = next;
+    }
+
+    /// How many of its frames were handled in this turn, however many receives they came with.
+    pub(crate) const fn handled_in(&self, turn: u64) -> u32 {
+        if self.handled.0 == turn { self.handled.1 } else { 0 }
+    }
+
+    pub(crate) const fn note_handled(&mut self, turn: u64, frames: u32) {
+        self.handled = (turn, self.handled_in(turn) + frames);
     }
 
     /// Whether nothing of it is in the kernel.

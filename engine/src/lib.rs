@@ -29,8 +29,12 @@ mod io;
 mod send_queue;
 mod start;
 
-pub use bridge::{ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, Publisher, SendError};
-pub use codec::{Capabilities, Hash, Kind, Limits, Network, Payload, PayloadFormat, PayloadId, SealError};
+pub use bridge::{
+    ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, Publisher, SendError,
+};
+pub use codec::{
+    Capabilities, Hash, Kind, Limits, Network, Payload, PayloadFormat, PayloadId, SealError,
+};
 pub use config::Config;
 pub use handle::{Engine, Handle};
 pub use io::{BufferConfig, RingError};

@@ -54,6 +54,12 @@ pub enum StartError {
         /// What is allowed.
         max: usize,
     },
+    /// A lane must take the largest frame of the network while it is half full.
+    #[error("the lanes of this network need {needed} bytes each, at least")]
+    Lanes {
+        /// Bytes that each needs.
+        needed: usize,
+    },
     /// A setting of the protocol's side that cannot be.
     #[error(transparent)]
     Config(#[from] peer::ConfigError),
@@ -80,8 +86,7 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
     let (ready, started) = bounded(1);
-    let thread =
-        bridge::spawn("molva-engine", move || live(config, loop_side, commands, &ready))?;
+    let thread = bridge::spawn("molva-engine", move || live(config, loop_side, commands, &ready))?;
     match started.recv() {
         Ok(Ok(local_addrs)) => {
             Ok((Handle { control, waker, counters, local_addrs }, thread, chain))
@@ -102,6 +107,11 @@ fn check(config: &Config) -> Result<(), StartError> {
         return Err(StartError::Connections(connections_max));
     }
     config.peer.check()?;
+    let needed = 2 * config.peer.network.limits.frame_bytes_max() as usize;
+    let lanes = [config.lanes.to_chain_bytes, config.lanes.from_chain_bytes];
+    if lanes.iter().any(|bytes| *bytes < needed) {
+        return Err(StartError::Lanes { needed });
+    }
     raise_descriptor_limit(connections_max)
 }
 
@@ -128,7 +138,7 @@ fn live(
     ready: &Sender<Result<Box<[SocketAddr]>, StartError>>,
 ) -> EngineEnd {
     let clock = Clock::start();
-    let (mut event_loop, addrs) = match build(config, loop_side, commands) {
+    let (event_loop, addrs) = match build(config, loop_side, commands) {
         Ok(built) => built,
         Err(error) => {
             drop(ready.send(Err(error)));
@@ -138,7 +148,12 @@ fn live(
     if ready.send(Ok(addrs)).is_err() {
         return EngineEnd::Stopped;
     }
-    let end = match catch_unwind(AssertUnwindSafe(|| event_loop.run(&clock))) {
+    run_to_end(event_loop, &clock)
+}
+
+/// Runs the loop, and tells the chain how it ended.
+pub(crate) fn run_to_end(mut event_loop: EventLoop, clock: &Clock) -> EngineEnd {
+    let end = match catch_unwind(AssertUnwindSafe(|| event_loop.run(clock))) {
         Ok(Ok(())) => EngineEnd::Stopped,
         Ok(Err(error)) => EngineEnd::Failed(error.to_string()),
         Err(panic) => EngineEnd::Panicked(message_of(panic.as_ref())),

@@ -1,5 +1,7 @@
 //! Whole engines over real sockets on 127.0.0.1 and ::1.
 
+#![allow(clippy::disallowed_methods, reason = "a test's own clock")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -88,7 +90,8 @@ fn a_large_block_arrives_whole() {
     let (first, first_chain, first_addr) = start(&[]);
     let (second, mut second_chain, _) = start(&[first_addr]);
     until(&first.handle(), "handshake", |handle| established(handle) == 1);
-    let body: Vec<u8> = (0..5_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let body: Vec<u8> =
+        (0..5_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let block = Payload::seal(&Network::DEV, Kind::Block, &body).unwrap();
     first_chain.publish(block.clone()).unwrap();
     let (_, received, _) = next_payload(&mut second_chain);

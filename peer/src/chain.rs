@@ -49,6 +49,16 @@ pub enum Request {
     Transaction(Hash),
 }
 
+impl Request {
+    /// Bytes of a list that it carries.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Headers(locator) => size_of_val::<[Hash]>(locator),
+            Self::Block(_) | Self::CompactBlock(_) | Self::Transaction(_) => 0,
+        }
+    }
+}
+
 /// What the engine tells the chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToChain {
@@ -85,7 +95,8 @@ impl ToChain {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Payload { payload, .. } => payload.frame().len(),
-            Self::Announced { .. } | Self::Requested { .. } => 0,
+            Self::Requested { request, .. } => request.bytes(),
+            Self::Announced { .. } => 0,
         }
     }
 }
@@ -136,10 +147,10 @@ impl FromChain {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Publish(payload) | Self::Verdict { payload, .. } | Self::Deliver { payload, .. } => {
-                payload.frame().len()
-            }
-            Self::Request { .. } => 0,
+            Self::Publish(payload)
+            | Self::Verdict { payload, .. }
+            | Self::Deliver { payload, .. } => payload.frame().len(),
+            Self::Request { request, .. } => request.bytes(),
         }
     }
 }

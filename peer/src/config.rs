@@ -6,7 +6,7 @@ use std::time::Duration;
 use codec::limits::USER_AGENT_BYTES_MAX;
 use codec::{Capabilities, Network};
 
-use crate::inventory::{ROWS_MAX, SLOTS_MAX, InventoryLimits};
+use crate::inventory::{InventoryLimits, ROWS_MAX, SLOTS_MAX};
 use crate::seen::{RECENT_IDS_MAX, SeenLimits};
 
 /// How an [`Endpoint`](crate::Endpoint) is set up.
@@ -72,6 +72,9 @@ pub enum ConfigError {
     /// The peers to hold.
     #[error("connect has {0} addresses, and may have {HELD_MAX}")]
     Connect(usize),
+    /// The pings.
+    #[error("ping_period is {0:?}, and must be at least a microsecond")]
+    PingPeriod(Duration),
 }
 
 impl Config {
@@ -82,7 +85,7 @@ impl Config {
         Self {
             network,
             user_agent: concat!("Molva/", env!("CARGO_PKG_VERSION")).to_owned(),
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities::from_bits(0),
             advertised,
             connect: Vec::new(),
             seen: SeenLimits::default(),
@@ -113,6 +116,9 @@ impl Config {
         }
         if self.connect.len() > HELD_MAX {
             return Err(ConfigError::Connect(self.connect.len()));
+        }
+        if self.ping_period.as_micros() == 0 {
+            return Err(ConfigError::PingPeriod(self.ping_period));
         }
         Ok(())
     }

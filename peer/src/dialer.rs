@@ -102,12 +102,13 @@ impl Dialer {
         }
     }
 
+    /// The address is our own: the dial came in at our own door.
+    pub(crate) fn on_myself(&mut self, addr: SocketAddr) {
+        self.held.retain(|held| held.addr != addr);
+    }
+
     pub(crate) fn on_closed(&mut self, conn: ConnId, reason: CloseReason, now: Instant) {
-        let connected = |held: &Held| held.state == State::Connected(conn);
-        if reason == CloseReason::Myself {
-            self.held.retain(|held| !connected(held));
-        }
-        if let Some(held) = self.held.iter_mut().find(|held| connected(held)) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.state == State::Connected(conn)) {
             let least = match reason {
                 CloseReason::RemoteClosed | CloseReason::BannedByRemote => CLOSED_US_WAIT,
                 _ => Duration::ZERO,
@@ -179,7 +180,8 @@ mod tests {
         let mut dialer = dialer();
         let addr = dialer.take_due(Instant::START).unwrap();
         dialer.on_dialed(addr, ConnId::new(0, 1));
-        dialer.on_closed(ConnId::new(0, 1), CloseReason::Myself, Instant::START);
+        dialer.on_myself(addr);
+        dialer.on_closed(ConnId::new(0, 1), CloseReason::HandshakeAborted, Instant::START);
         assert_eq!(dialer.deadline(), None);
         for port in 0..2 * HELD_MAX as u16 {
             dialer.hold(([127, 0, 0, 1], port + 1).into(), Instant::START);

@@ -38,8 +38,8 @@ pub struct Endpoint {
     /// Ping and Pong of our tip, framed once for all peers.
     greetings: Greetings,
     outbox: VecDeque<Output>,
-    /// Columns of departed peers remain to be cleared.
-    sweeping: bool,
+    /// When to clear more of the columns of departed peers, while any remain.
+    next_sweep: Option<Instant>,
     stopping: bool,
 }
 
@@ -123,7 +123,7 @@ impl Endpoint {
             dialer,
             nonces: Nonces::default(),
             outbox: VecDeque::new(),
-            sweeping: false,
+            next_sweep: None,
             stopping: false,
             config,
         }
@@ -140,7 +140,9 @@ impl Endpoint {
         assert!(now >= self.now, "time ran backwards");
         self.now = now;
         match input {
-            Input::Received { conn, bytes, credit } => return self.on_received(conn, bytes, credit),
+            Input::Received { conn, bytes, credit } => {
+                return self.on_received(conn, bytes, credit);
+            }
             Input::Accepted { conn, addr } => self.on_accepted(conn, addr),
             Input::Dialed { conn, addr } => self.on_dialed(conn, addr),
             Input::DialFailed { addr } => self.on_dial_failed(addr),
@@ -166,8 +168,7 @@ impl Endpoint {
     /// When to call with [`Input::Timeout`]; a late or an early call is harmless.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sweep = self.sweeping.then(|| self.now.after(SLOT));
-        [self.deadlines.next(), self.dialer.deadline(), sweep].into_iter().flatten().min()
+        [self.deadlines.next(), self.dialer.deadline(), self.next_sweep].into_iter().flatten().min()
     }
 
     /// What happened so far.
@@ -202,7 +203,7 @@ impl Endpoint {
 
     fn on_dialed(&mut self, conn: ConnId, addr: SocketAddr) {
         let nonce = self.rng.u64();
-        self.nonces.add(nonce);
+        self.nonces.add(nonce, addr);
         self.dialer.on_dialed(addr, conn);
         self.peers.insert(conn, Peer::new(addr, Direction::Outbound, self.now));
         let hand = self.local().hand(nonce, addr);
@@ -275,8 +276,8 @@ impl Endpoint {
 
     fn on_timeout(&mut self) {
         self.dial_due();
-        if self.sweeping {
-            self.sweeping = self.relay.sweep();
+        if self.next_sweep.is_some_and(|at| at <= self.now) {
+            self.next_sweep = self.relay.sweep().then(|| self.now.after(SLOT));
         }
         while let Some((slot, conns)) = self.deadlines.take_due(self.now) {
             for conn in conns {
@@ -307,7 +308,7 @@ impl Endpoint {
     }
 
     /// Makes sure that the peer is looked at by its next deadline.
-    fn schedule(&mut self, conn: ConnId) {
+    pub(crate) fn schedule(&mut self, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(conn) else { return };
         let Some(deadline) = peer.deadline(&self.config) else { return };
         let slot = SlotTime::not_before(deadline);
@@ -439,13 +440,7 @@ impl Endpoint {
         self.hand_over(ToChain::Requested { from, request }, credit)
     }
 
-    fn on_announcement(
-        &mut self,
-        conn: ConnId,
-        kind: Kind,
-        id: Hash,
-        credit: &mut Credit,
-    ) -> bool {
+    fn on_announcement(&mut self, conn: ConnId, kind: Kind, id: Hash, credit: &mut Credit) -> bool {
         let Some(from) = self.source(conn) else { return true };
         self.hand_over(ToChain::Announced { from, kind, id }, credit)
     }
@@ -493,12 +488,14 @@ impl Endpoint {
         let (message, kind, id) = match request {
             Request::Headers(locator) => {
                 (Message::GetHeaders(Locator::new(locator)), Kind::Headers, None)
-            },
+            }
             Request::Block(id) => (Message::GetBlock(*id), Kind::Block, Some(*id)),
             Request::CompactBlock(id) => {
                 (Message::GetCompactBlock(*id), Kind::CompactBlock, Some(*id))
             }
-            Request::Transaction(id) => (Message::GetTransaction(*id), Kind::Transaction, Some(*id)),
+            Request::Transaction(id) => {
+                (Message::GetTransaction(*id), Kind::Transaction, Some(*id))
+            }
         };
         let session = self.peers.get_mut(to).and_then(Peer::session_mut);
         if session.is_some_and(|session| session.ask(Asked { kind, id, at })) {
@@ -530,6 +527,9 @@ impl Endpoint {
 
     /// The only place where a fault has its consequence.
     pub(crate) fn on_fault(&mut self, conn: ConnId, fault: &Fault) {
+        if let Fault::Myself(addr) = fault {
+            self.dialer.on_myself(*addr);
+        }
         self.close(conn, fault.reason());
     }
 
@@ -550,7 +550,8 @@ impl Endpoint {
                 Direction::Outbound => self.counts.outbound -= 1,
             }
             self.relay.forget(conn, session.slot);
-            self.sweeping = true;
+            let soon = self.now.after(SLOT);
+            self.next_sweep.get_or_insert(soon);
         }
         self.dialer.on_closed(conn, reason, self.now);
         true

@@ -1,4 +1,4 @@
-//! The whole conversation between the core and its driver, as data: it can be recorded and replayed.
+//! The whole conversation between the core and its driver, as data: to be recorded and replayed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -239,7 +239,8 @@ close_reasons! {
     BannedByRemote = "banned_by_remote",
     /// The chain called a payload of this peer invalid.
     InvalidPayload = "invalid_payload",
-    /// It reads too slowly: its send stood still for too long, or its queue was full of what may not be dropped.
+    /// It reads too slowly: its send stood still for too long, or its queue was full of what may
+    /// not be dropped.
     SlowReader = "slow_reader",
     /// Nothing came from it for too long, our pings notwithstanding.
     Silent = "silent",

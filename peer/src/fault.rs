@@ -1,5 +1,6 @@
 //! What a remote can do wrong, and what follows.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use codec::{DecodeError, FrameError, Hash, Kind};
@@ -23,15 +24,18 @@ pub enum Fault {
     /// A message that must not come in this phase.
     #[error("{0:?} must not come now")]
     UnexpectedKind(Kind),
+    /// A message of an unknown kind where only a greeting may come.
+    #[error("a message of an unknown kind before the greeting")]
+    UnknownKind,
     /// An answer that nobody asked for.
     #[error("{0:?} was not asked for")]
     Unsolicited(Kind),
     /// Another chain.
     #[error("genesis {0}")]
     WrongGenesis(Hash),
-    /// Our own nonce came back.
-    #[error("we dialled ourselves")]
-    Myself,
+    /// Our own nonce came back, that of our dial to this address.
+    #[error("we dialled ourselves at {0}")]
+    Myself(SocketAddr),
     /// No greeting in time.
     #[error("no greeting within {0:?}")]
     HandshakeTimeout(Duration),
@@ -60,10 +64,10 @@ impl Fault {
                 CloseReason::ListTooLong
             }
             Self::Malformed { .. } => CloseReason::Malformed,
-            Self::UnexpectedKind(_) => CloseReason::UnexpectedKind,
+            Self::UnexpectedKind(_) | Self::UnknownKind => CloseReason::UnexpectedKind,
             Self::Unsolicited(_) => CloseReason::Unsolicited,
             Self::WrongGenesis(_) => CloseReason::WrongGenesis,
-            Self::Myself => CloseReason::Myself,
+            Self::Myself(_) => CloseReason::Myself,
             Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
             Self::FrameTimeout(_) => CloseReason::FrameTimeout,
             Self::Silent(_) => CloseReason::Silent,

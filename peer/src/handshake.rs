@@ -65,8 +65,8 @@ impl<'a> Local<'a> {
         if hand.genesis != self.genesis {
             return Err(Fault::WrongGenesis(hand.genesis));
         }
-        if nonces.are_mine(hand.nonce) {
-            return Err(Fault::Myself);
+        if let Some(dialed) = nonces.dialed_with(hand.nonce) {
+            return Err(Fault::Myself(dialed));
         }
         let agreement = Agreement {
             version: hand.version.min(PROTOCOL_VERSION),
@@ -100,22 +100,22 @@ impl<'a> Local<'a> {
     }
 }
 
-/// The nonces of our latest dials.
+/// The nonces of our latest dials, and whom we dialled.
 #[derive(Debug, Default)]
 pub(crate) struct Nonces {
-    latest: VecDeque<u64>,
+    latest: VecDeque<(u64, SocketAddr)>,
 }
 
 impl Nonces {
     /// Remembers one more, and forgets the oldest when there are too many.
-    pub(crate) fn add(&mut self, nonce: u64) {
+    pub(crate) fn add(&mut self, nonce: u64, addr: SocketAddr) {
         if self.latest.len() == NONCES_MAX {
             self.latest.pop_front();
         }
-        self.latest.push_back(nonce);
+        self.latest.push_back((nonce, addr));
     }
 
-    fn are_mine(&self, nonce: u64) -> bool {
-        self.latest.contains(&nonce)
+    fn dialed_with(&self, nonce: u64) -> Option<SocketAddr> {
+        self.latest.iter().find(|(mine, _)| *mine == nonce).map(|(_, addr)| *addr)
     }
 }

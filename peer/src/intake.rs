@@ -5,14 +5,17 @@
 //! A fault at one frame discards those behind it. A frame for which there is no credit is not
 //! consumed, and nothing behind it.
 
-use codec::{Context, Frame, Kind, Message, Payload, Split, split};
+use codec::{
+    Context, DecodeError, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, Message, Payload, Split,
+    split,
+};
 
 use crate::chain::{Freshness, ToChain};
 use crate::endpoint::Endpoint;
 use crate::event::{ConnId, Credit};
 use crate::fault::Fault;
 use crate::peer::Peer;
-use crate::seen::Fingerprint;
+use crate::seen::{Fingerprint, Sequence};
 
 /// Frames of one batch. Beyond 32 overlapping misses the memory gains nothing.
 const BATCH: usize = 32;
@@ -23,6 +26,12 @@ struct Cut<'a> {
     kind: Option<Kind>,
     frame: &'a [u8],
     print: Fingerprint,
+    /// The payload that it is a copy of.
+    known: Option<Sequence>,
+}
+
+impl Cut<'_> {
+    const EMPTY: Self = Self { kind: None, frame: &[], print: Fingerprint::NONE, known: None };
 }
 
 /// What a batch ended with.
@@ -38,15 +47,15 @@ impl Endpoint {
     pub(crate) fn on_received(&mut self, conn: ConnId, bytes: &[u8], mut credit: Credit) -> usize {
         let Some(peer) = self.peers.get_mut(conn) else { return bytes.len() };
         peer.heard(self.now);
-        let buffered = peer.decoder.buffered_bytes() as u64;
+        // Counted anew below, unless the peer is forgotten on the way: its decoder is empty then.
+        self.counts.assembly_bytes -= peer.decoder.buffered_bytes() as u64;
         let mut rest = bytes;
         let result = self.take_in(conn, &mut rest, &mut credit);
         let consumed = bytes.len() - rest.len();
         self.counts.bytes_received += consumed as u64;
         if let Some(peer) = self.peers.get_mut(conn) {
             peer.received.bytes += consumed as u64;
-            let now_buffered = peer.decoder.buffered_bytes() as u64;
-            self.counts.assembly_bytes = self.counts.assembly_bytes + now_buffered - buffered;
+            self.counts.assembly_bytes += peer.decoder.buffered_bytes() as u64;
         }
         match result {
             Ok(()) => {
@@ -90,24 +99,34 @@ impl Endpoint {
         rest: &mut &[u8],
         credit: &mut Credit,
     ) -> Result<(), Fault> {
-        let Self { peers, config, counts, .. } = self;
+        let Self { peers, config, counts, now, .. } = self;
         let Some(peer) = peers.get_mut(conn) else { return Ok(()) };
         // First the header alone: it decides whether the body may come.
-        let missing = peer.decoder.header_bytes_missing().min(rest.len());
+        let missing = peer.decoder.header_bytes_missing();
         let mut frame = None;
         if missing > 0 {
-            let (mut head, tail) = rest.split_at(missing);
+            // Without a body it completes the frame, which takes the credit of one.
+            let completes = rest.len() >= missing;
+            if completes && !(credit.allows(FRAME_HEADER_BYTES) && credit.frames > 0) {
+                return Ok(());
+            }
+            let (mut head, tail) = rest.split_at(missing.min(rest.len()));
             frame = peer.decoder.resume(&mut head, &config.network)?;
             *rest = tail;
+            peer.promise_frame(peer.decoder.frame_bytes_promised());
+            if completes && frame.is_none() && peer.decoder.assembling().is_none() {
+                peer.admits_unknown()?;
+            }
             if peer.decoder.is_empty() && frame.is_none() {
                 counts.unknown_frames += 1; // unknown and empty
                 counts.frames_received += 1;
+                credit.frames = credit.frames.saturating_sub(1);
                 return Ok(());
             }
         }
         if let Some((kind, here, total)) = peer.decoder.assembling() {
             if missing > 0 {
-                peer.admits(kind)?;
+                peer.admits(kind, *now)?;
             }
             let completes = rest.len() >= total - here;
             if completes && !(credit.allows(total) && credit.frames > 0) {
@@ -120,10 +139,11 @@ impl Endpoint {
             if skipping && peer.decoder.is_empty() {
                 counts.unknown_frames += 1;
                 counts.frames_received += 1;
+                credit.frames = credit.frames.saturating_sub(1);
             }
         }
         let Some(frame) = frame else { return Ok(()) };
-        peer.admits(frame.kind())?;
+        peer.admits(frame.kind(), *now)?;
         let print = self.relay.fingerprint(frame.bytes());
         let consumed = self.on_frame(conn, frame, print, credit)?;
         assert!(consumed, "the credit was checked before the frame was completed");
@@ -136,7 +156,7 @@ impl Endpoint {
         rest: &mut &[u8],
         credit: &mut Credit,
     ) -> Result<End, Fault> {
-        let mut cuts = [Cut { kind: None, frame: &[], print: Fingerprint::default() }; BATCH];
+        let mut cuts = [Cut::EMPTY; BATCH];
         let mut count = 0;
         let mut input = *rest;
         let mut ended = None;
@@ -154,56 +174,96 @@ impl Endpoint {
             let (frame, behind) = input.split_at(bytes);
             let print = match kind {
                 Some(kind) if kind.is_relay() => self.relay.fingerprint(frame),
-                _ => Fingerprint::default(),
+                _ => Fingerprint::NONE,
             };
-            cuts[count] = Cut { kind, frame, print };
+            cuts[count] = Cut { kind, frame, print, known: None };
             count += 1;
             input = behind;
         }
-        self.touch(&cuts[..count]);
-        for cut in &cuts[..count] {
-            if !self.on_cut(conn, cut, credit)? {
+        let mut cuts = &mut cuts[..count];
+        self.look_up(cuts);
+        while !cuts.is_empty() {
+            let known = self.drop_known(conn, cuts, credit);
+            let handled = known.max(1);
+            if known == 0 && !self.on_cut(conn, &cuts[0], credit)? {
                 return Ok(End::Done);
             }
-            *rest = &rest[cut.frame.len()..];
+            let bytes: usize = cuts[..handled].iter().map(|cut| cut.frame.len()).sum();
+            *rest = &rest[bytes..];
+            cuts = &mut cuts[handled..];
         }
         match ended {
             None => Ok(End::More),
             Some(Err(error)) => Err(error.into()),
-            Some(Ok(Split::Partial(_) | Split::Unknown(_))) => {
-                self.begin_frame(conn, std::mem::take(rest))?;
+            Some(Ok(Split::Partial(header))) => {
+                self.begin_frame(conn, header, std::mem::take(rest))?;
+                Ok(End::Done)
+            }
+            Some(Ok(Split::Unknown(header))) => {
+                self.begin_frame(conn, Some(header), std::mem::take(rest))?;
                 Ok(End::Done)
             }
             Some(Ok(Split::Whole(..))) => unreachable!("whole frames are cut"),
         }
     }
 
-    /// First pass: plain loads, so that the misses overlap.
-    fn touch(&self, cuts: &[Cut<'_>]) {
-        let mut prints = [Fingerprint::default(); BATCH];
+    /// Loads the slots of all fingerprints, so that the misses overlap, then compares; and loads
+    /// what remembering the new ones will need.
+    fn look_up(&self, cuts: &mut [Cut<'_>]) {
+        let mut prints = [Fingerprint::NONE; BATCH];
         let mut count = 0;
         for cut in cuts.iter().filter(|cut| cut.kind.is_some_and(Kind::is_relay)) {
             prints[count] = cut.print;
             count += 1;
         }
         self.relay.touch(&prints[..count]);
+        let mut ahead = 0;
+        for cut in cuts.iter_mut().filter(|cut| cut.kind.is_some_and(Kind::is_relay)) {
+            cut.known = self.relay.lookup(cut.print);
+            if cut.known.is_none() {
+                self.relay.touch_new(cut.print, ahead);
+                ahead += 1;
+            }
+        }
+    }
+
+    /// Duplicates at the front of a batch end here: a bit that the peer has them, and counts.
+    /// Answers how many there were. None while an answer is awaited, which could be one of them.
+    fn drop_known(&mut self, conn: ConnId, cuts: &[Cut<'_>], credit: &mut Credit) -> usize {
+        let Self { peers, relay, counts, .. } = self;
+        let Some(peer) = peers.get_mut(conn) else { return 0 };
+        let Some(slot) =
+            peer.session().filter(|session| !session.awaits()).map(|session| session.slot)
+        else {
+            return 0;
+        };
+        let (mut frames, mut bytes) = (0, 0);
+        for cut in cuts {
+            let Some(sequence) = cut.known else { break };
+            relay.note(slot, sequence);
+            frames += 1;
+            bytes += cut.frame.len() as u64;
+        }
+        counts.duplicates += frames;
+        counts.duplicate_bytes += bytes;
+        counts.frames_received += frames;
+        peer.received.frames += frames;
+        peer.received.duplicates += frames;
+        credit.frames -= frames as u32;
+        frames as usize
     }
 
     #[inline]
-    fn on_cut(
-        &mut self,
-        conn: ConnId,
-        cut: &Cut<'_>,
-        credit: &mut Credit,
-    ) -> Result<bool, Fault> {
+    fn on_cut(&mut self, conn: ConnId, cut: &Cut<'_>, credit: &mut Credit) -> Result<bool, Fault> {
+        let Some(peer) = self.peers.get(conn) else { return Ok(true) };
         let Some(kind) = cut.kind else {
+            peer.admits_unknown()?;
             self.counts.unknown_frames += 1;
             self.counts.frames_received += 1;
             credit.frames -= 1;
             return Ok(true);
         };
-        let Some(peer) = self.peers.get(conn) else { return Ok(true) };
-        peer.admits(kind)?;
+        peer.admits(kind, self.now)?;
         self.on_frame(conn, Frame::Borrowed(kind, cut.frame), cut.print, credit)
     }
 
@@ -211,16 +271,22 @@ impl Endpoint {
     fn begin_frame(
         &mut self,
         conn: ConnId,
+        header: Option<FrameHeader>,
         tail: &[u8],
     ) -> Result<(), Fault> {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(conn) else { return Ok(()) };
         peer.begin_frame(now);
-        peer.decoder.absorb(tail, &self.config.network)?;
-        match peer.decoder.assembling() {
-            Some((kind, ..)) => peer.admits(kind),
-            None => Ok(()),
+        if let Some(header) = header {
+            match Kind::from_byte(header.kind) {
+                Some(kind) => peer.admits(kind, now)?,
+                None => peer.admits_unknown()?,
+            }
+            peer.promise_frame(header.frame_bytes() as u64);
         }
+        peer.decoder.absorb(tail, &self.config.network)?;
+        self.schedule(conn);
+        Ok(())
     }
 
     /// One whole frame that may come now. `false`: no credit, not consumed.
@@ -240,9 +306,12 @@ impl Endpoint {
         } else {
             let network = self.config.network.clone();
             let context = Context { version: self.version(conn), network: &network };
-            let message = Message::decode(kind, frame.body(), &context)
-                .map_err(|error| Fault::Malformed { kind, error })?;
-            self.on_message(conn, &message, credit)?
+            match Message::decode(kind, frame.body(), &context) {
+                Ok(message) => self.on_message(conn, &message, credit)?,
+                // What we do not serve is no fault of who asks, and silence is an answer.
+                Err(DecodeError::Unsupported(_)) => true,
+                Err(error) => return Err(Fault::Malformed { kind, error }),
+            }
         };
         if consumed {
             credit.frames -= 1;
@@ -263,13 +332,13 @@ impl Endpoint {
         print: Fingerprint,
         credit: &mut Credit,
     ) -> Result<bool, Fault> {
-        let Self { peers, relay, counts, config, .. } = self;
+        let Self { peers, relay, counts, config, now, .. } = self;
         let Some(peer) = peers.get_mut(conn) else { return Ok(true) };
         let Some(session) = peer.session_mut() else {
             return Err(Fault::UnexpectedKind(frame.kind()));
         };
         let (kind, slot) = (frame.kind(), session.slot);
-        let awaited = session.has_asked(kind);
+        let awaited = session.has_asked(kind, *now);
         if let (Some(sequence), false) = (relay.lookup(print), awaited) {
             relay.note(slot, sequence);
             counts.duplicates += 1;
@@ -296,12 +365,13 @@ impl Endpoint {
         awaited: bool,
         credit: &mut Credit,
     ) {
-        let Self { peers, relay, counts, config, .. } = self;
+        let Self { peers, relay, counts, config, now, .. } = self;
         let network = &config.network;
         let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         let kind = frame.kind();
         let asked = awaited
-            && session.answered(kind, || network.format.id(kind, frame.body(), &network.limits));
+            && session
+                .answered(kind, *now, || network.format.id(kind, frame.body(), &network.limits));
         if let (Some(sequence), false) = (relay.lookup(print), asked) {
             relay.note(session.slot, sequence);
             counts.duplicates += 1;
@@ -335,7 +405,7 @@ impl Endpoint {
         } else {
             let session = self.peers.get_mut(conn).and_then(Peer::session_mut);
             let id = || network.format.id(kind, frame.body(), &network.limits);
-            if !session.is_some_and(|session| session.answered(kind, id)) {
+            if !session.is_some_and(|session| session.answered(kind, self.now, id)) {
                 return Err(Fault::Unsolicited(kind));
             }
             freshness = Freshness::Requested;

@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     paused_since: Option<Instant>,
     /// When the partial frame was begun. Meaningful only while there is one.
     frame_begun: Instant,
+    /// Bytes that its header promises; zero while the header is not whole.
+    frame_bytes: u64,
     last_heard: Instant,
     pub(crate) since: Instant,
     pub(crate) received: Received,
@@ -120,6 +122,7 @@ impl Peer {
             next_look: None,
             paused_since: None,
             frame_begun: now,
+            frame_bytes: 0,
             last_heard: now,
             since: now,
             received: Received::default(),
@@ -141,7 +144,7 @@ impl Peer {
     }
 
     /// Whether a frame of this kind may come now: decided before any of its body is stored.
-    pub(crate) fn admits(&self, kind: Kind) -> Result<(), Fault> {
+    pub(crate) fn admits(&self, kind: Kind, now: Instant) -> Result<(), Fault> {
         match (&self.phase, kind) {
             (Phase::AwaitHand, Kind::Hand) | (Phase::AwaitShake, Kind::Shake) => Ok(()),
             (Phase::AwaitHand | Phase::AwaitShake, _)
@@ -149,13 +152,21 @@ impl Peer {
                 Err(Fault::UnexpectedKind(kind))
             }
             (Phase::Established(session), kind) if is_only_answer(kind) => {
-                if session.has_asked(kind) { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
+                if session.has_asked(kind, now) { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
             }
             (Phase::Established(_), _) => Ok(()),
         }
     }
 
-    /// Bytes came, and so it lives. `begun`: a partial frame begins with them.
+    /// Whether a frame of an unknown kind may come now, to be passed over.
+    pub(crate) const fn admits_unknown(&self) -> Result<(), Fault> {
+        match self.phase {
+            Phase::AwaitHand | Phase::AwaitShake => Err(Fault::UnknownKind),
+            Phase::Established(_) => Ok(()),
+        }
+    }
+
+    /// Bytes came, and so it lives.
     pub(crate) const fn heard(&mut self, now: Instant) {
         self.last_heard = now;
     }
@@ -163,6 +174,12 @@ impl Peer {
     /// A partial frame begins.
     pub(crate) const fn begin_frame(&mut self, now: Instant) {
         self.frame_begun = now;
+        self.frame_bytes = 0;
+    }
+
+    /// The header of the partial frame is whole, and says how long the frame is.
+    pub(crate) const fn promise_frame(&mut self, bytes: u64) {
+        self.frame_bytes = bytes;
     }
 
     pub(crate) const fn frame_begun(&self) -> Instant {
@@ -177,8 +194,9 @@ impl Peer {
     pub(crate) fn resume(&mut self, now: Instant) {
         let Some(since) = self.paused_since.take() else { return };
         let pause = now.since(since);
-        self.frame_begun = self.frame_begun.after(pause);
-        self.last_heard = self.last_heard.after(pause);
+        // What happened in the pause, with bytes that were here already, counts from now.
+        self.frame_begun = self.frame_begun.after(pause).min(now);
+        self.last_heard = self.last_heard.after(pause).min(now);
         if !matches!(self.phase, Phase::Established(_)) {
             self.since = self.since.after(pause);
         }
@@ -223,8 +241,7 @@ impl Peer {
         if self.decoder.is_empty() {
             return None;
         }
-        let bytes = self.decoder.frame_bytes_promised();
-        let transfer = Duration::from_millis(bytes.saturating_mul(1000) / FRAME_RATE_MIN);
+        let transfer = Duration::from_millis(self.frame_bytes * 1000 / FRAME_RATE_MIN);
         Some(self.frame_begun.after(config.frame_timeout).after(transfer))
     }
 
@@ -238,9 +255,8 @@ impl Peer {
             established: session.is_some(),
             version: agreement.map_or(0, |agreement| agreement.version),
             capabilities: agreement.map(|agreement| agreement.capabilities).unwrap_or_default(),
-            user_agent: agreement.map_or_else(String::new, |agreement| {
-                agreement.user_agent.clone().into_string()
-            }),
+            user_agent: agreement
+                .map_or_else(String::new, |agreement| agreement.user_agent.clone().into_string()),
             listening_port: agreement.and_then(|agreement| agreement.listening_port),
             tip: agreement.map(|agreement| agreement.tip).unwrap_or_default(),
             ping: session.and_then(|session| session.ping),
@@ -249,6 +265,12 @@ impl Peer {
             bytes_received: self.received.bytes,
             duplicates: self.received.duplicates,
         }
+    }
+}
+
+impl Asked {
+    fn is_remembered(&self, now: Instant) -> bool {
+        now.since(self.at) < REQUEST_MEMORY
     }
 }
 
@@ -275,7 +297,7 @@ impl Session {
 
     /// Notes a request of the chain. `false`: too many wait already, this one must not be sent.
     pub(crate) fn ask(&mut self, asked: Asked) -> bool {
-        self.asked.retain(|old| asked.at.since(old.at) < REQUEST_MEMORY);
+        self.asked.retain(|old| old.is_remembered(asked.at));
         let room = self.asked.len() < REQUESTS_PER_PEER_MAX;
         if room {
             self.asked.push(asked);
@@ -284,21 +306,26 @@ impl Session {
     }
 
     /// Whether an answer of this kind is awaited.
-    pub(crate) fn has_asked(&self, kind: Kind) -> bool {
-        self.asked.iter().any(|asked| asked.kind == kind)
+    pub(crate) fn has_asked(&self, kind: Kind, now: Instant) -> bool {
+        self.asked.iter().any(|asked| asked.kind == kind && asked.is_remembered(now))
+    }
+
+    /// Whether any answer is awaited.
+    pub(crate) const fn awaits(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Takes the request that this answers. An id decides, where it can: a transaction may be
     /// asked for by any of its kernels, headers by a locator.
-    pub(crate) fn answered(&mut self, kind: Kind, id: impl FnOnce() -> Hash) -> bool {
-        if !self.has_asked(kind) {
+    pub(crate) fn answered(&mut self, kind: Kind, now: Instant, id: impl FnOnce() -> Hash) -> bool {
+        if !self.has_asked(kind, now) {
             return false;
         }
+        self.asked.retain(|asked| asked.is_remembered(now));
         let id = id();
         let by_id = |asked: &Asked| asked.kind == kind && asked.id == Some(id);
-        let by_kind = |asked: &Asked| {
-            asked.kind == kind && (asked.id.is_none() || kind == Kind::Transaction)
-        };
+        let by_kind =
+            |asked: &Asked| asked.kind == kind && (asked.id.is_none() || kind == Kind::Transaction);
         let found =
             self.asked.iter().position(by_id).or_else(|| self.asked.iter().position(by_kind));
         if let Some(index) = found {

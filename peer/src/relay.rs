@@ -82,6 +82,11 @@ impl Relay {
         std::hint::black_box(self.seen.touch(prints));
     }
 
+    /// The same for a payload that is new, with `ahead` new ones before it.
+    pub(crate) fn touch_new(&self, print: Fingerprint, ahead: usize) {
+        std::hint::black_box(self.seen.touch_new(print, ahead));
+    }
+
     #[inline]
     pub(crate) fn lookup(&self, print: Fingerprint) -> Option<Sequence> {
         self.seen.lookup(print)
@@ -117,8 +122,12 @@ impl Relay {
         (Payload::from_frame(network, frame), freshness)
     }
 
-    /// Sends a payload to all that lack it: one output, however many there are.
+    /// Sends a payload to all that lack it: one output, however many there are. Kinds that are not
+    /// relayed go nowhere: an answer is a fault at whoever did not ask, a stem transaction a leak.
     pub(crate) fn spread(&mut self, payload: Payload) -> Option<Output> {
+        if !payload.kind().is_relay() {
+            return None;
+        }
         let print = self.fingerprint(payload.frame());
         let sequence = self.lookup(print).unwrap_or_else(|| {
             let sequence = self.seen.remember(print).sequence;

@@ -32,6 +32,11 @@ const IN_USE: u32 = 1 << 31;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Fingerprint(u128);
 
+impl Fingerprint {
+    /// Of no frame: what stands where none was computed.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// Number of a remembered payload, counting up from 0: its age, and the name of its row in the
 /// inventory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -168,6 +173,19 @@ impl SeenFilter {
             let home = self.recent.home(Key::of(*print).low as u32);
             sum.wrapping_add(slots[home][0])
         })
+    }
+
+    /// Loads what remembering this payload will read, when `ahead` others are remembered before it:
+    /// its bloom lines, and those of the payload that has to give way. For the sum see
+    /// [`Self::touch`].
+    #[must_use]
+    pub fn touch_new(&self, print: Fingerprint, ahead: usize) -> u64 {
+        let place = (self.next + ahead as u64) % self.order.len() as u64;
+        let [low, rest] = self.recent.lines.pairs()[self.recent.home(self.order[place as usize])];
+        let oldest = Key { low, high: (rest >> 32) as u32 };
+        let line = |key, generation| self.older.lines.lines()[self.older.line(key, generation)][0];
+        let print = Key::of(print);
+        line(print, 0).wrapping_add(line(print, 1)).wrapping_add(line(oldest, 0))
     }
 
     /// The sequence of this payload, if it is one of the last `recent_ids`. Exact.

@@ -15,24 +15,11 @@ use rustix::net::sockopt;
 use super::system;
 use super::wire;
 
-/// What is driven.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    /// Connections that write.
-    pub(super) connections: usize,
-    /// Frames in all.
-    pub(super) frames: u64,
-    /// Frames of one write.
-    pub(super) frames_per_write: usize,
-    /// Numbers of the load follow from it.
-    pub(super) seed: u64,
-}
-
-/// What came of it.
+/// What came of a load.
 pub(super) struct Load {
-    /// Frames written: those planned, rounded up to whole writes.
+    /// Frames written: those asked for, rounded up to whole writes.
     pub(super) frames: u64,
-    /// Different payloads among them.
+    /// Different payloads so far.
     pub(super) distinct: u64,
     /// From the first write to the pong that says that the last frame was handled.
     pub(super) elapsed: Duration,
@@ -65,8 +52,8 @@ const NEW_ONE_IN: u64 = 10;
 /// A greeting takes no longer, nor does a pause without any progress.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest round.
-const ROUND_MAX: Duration = Duration::from_secs(120);
+/// Longest load.
+const LOAD_MAX: Duration = Duration::from_secs(120);
 
 /// One connection to the server.
 struct Connection {
@@ -76,9 +63,15 @@ struct Connection {
     tail: Vec<u8>,
     /// Bytes of it that were written.
     written: usize,
-    /// The ping after the last frame is on its way.
-    asked: bool,
-    pongs: u32,
+    end: End,
+}
+
+/// How a connection's part of a load ends: with a ping, whose pong says that all was handled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    None,
+    Pinged,
+    Ponged,
 }
 
 /// A connection that pings.
@@ -89,19 +82,27 @@ struct Probe {
     next: Instant,
 }
 
-/// Greeted connections, before the load.
+/// Greeted connections, and what they will write.
 pub(super) struct Fleet {
     connections: Vec<Connection>,
     probes: Vec<Probe>,
+    batch: Batch,
+    visits: usize,
 }
 
 impl Fleet {
-    /// Connects and greets, one after the other.
-    pub(super) fn connect(addr: SocketAddr, connections: usize) -> io::Result<Self> {
+    /// Connects and greets, one after the other. All numbers of the load follow from the seed.
+    pub(super) fn connect(
+        addr: SocketAddr,
+        connections: usize,
+        frames_per_write: usize,
+        seed: u64,
+    ) -> io::Result<Self> {
         let mut greeted = (1..).map(|nonce| Connection::greet(addr, nonce));
         let connections = greeted.by_ref().take(connections).collect::<io::Result<_>>()?;
         let probes = greeted.take(PROBES).map(|connection| connection.map(Probe::new));
-        Ok(Self { connections, probes: probes.collect::<io::Result<_>>()? })
+        let batch = Batch::new(frames_per_write, seed);
+        Ok(Self { connections, probes: probes.collect::<io::Result<_>>()?, batch, visits: 0 })
     }
 
     /// Most connections that a server sees.
@@ -109,44 +110,51 @@ impl Fleet {
         connections + PROBES
     }
 
-    /// Writes all frames and waits until the server has handled them.
-    pub(super) fn drive(&mut self, plan: &Plan) -> io::Result<Load> {
-        let mut batch = Batch::new(plan);
+    /// Writes so many frames and waits until the server has handled them.
+    pub(super) fn drive(&mut self, frames: u64) -> io::Result<Load> {
+        let before = self.batch.written;
+        self.batch.planned = before + frames;
+        for connection in &mut self.connections {
+            connection.end = End::None;
+        }
         let mut round_trips = Vec::new();
         let begin = Instant::now();
         let mut last_progress = begin;
-        let mut visits = 0;
-        loop {
-            let (mut progress, mut done) = (false, true);
-            for connection in &mut self.connections {
-                visits += 1;
-                if visits % VISITS_PER_PROBE == 0 {
-                    let probe = &mut self.probes[visits / VISITS_PER_PROBE % PROBES];
+        while !self.is_done() {
+            let progress = self.go_round(&mut round_trips)?;
+            let now = Instant::now();
+            if progress {
+                last_progress = now;
+            } else {
+                for probe in &mut self.probes {
                     round_trips.extend(probe.look()?);
                 }
-                progress |= connection.visit(&mut batch)?;
-                done &= connection.pongs > 0;
+                thread::sleep(NAP);
             }
-            if done {
-                break;
+            if now - last_progress > PATIENCE || now - begin > LOAD_MAX {
+                return Err(io::Error::new(ErrorKind::TimedOut, "the load took too long"));
             }
-            if progress {
-                last_progress = Instant::now();
-                if begin.elapsed() > ROUND_MAX {
-                    return Err(io::Error::new(ErrorKind::TimedOut, "the round took too long"));
-                }
-                continue;
-            }
-            if last_progress.elapsed() > PATIENCE {
-                return Err(io::Error::new(ErrorKind::TimedOut, "the server takes nothing more"));
-            }
-            for probe in &mut self.probes {
+        }
+        let (frames, distinct) = (self.batch.written - before, self.batch.distinct);
+        Ok(Load { frames, distinct, elapsed: begin.elapsed(), round_trips })
+    }
+
+    fn is_done(&self) -> bool {
+        self.connections.iter().all(|connection| connection.end == End::Ponged)
+    }
+
+    /// One visit of every connection; says whether any got on.
+    fn go_round(&mut self, round_trips: &mut Vec<Duration>) -> io::Result<bool> {
+        let mut progress = false;
+        for connection in &mut self.connections {
+            self.visits += 1;
+            if self.visits.is_multiple_of(VISITS_PER_PROBE) {
+                let probe = &mut self.probes[self.visits / VISITS_PER_PROBE % PROBES];
                 round_trips.extend(probe.look()?);
             }
-            thread::sleep(NAP);
+            progress |= connection.visit(&mut self.batch)?;
         }
-        let elapsed = begin.elapsed();
-        Ok(Load { frames: batch.written, distinct: batch.next, elapsed, round_trips })
+        Ok(progress)
     }
 }
 
@@ -159,7 +167,7 @@ impl Connection {
         socket.write_all(&wire::hand(nonce))?;
         let decoder = FrameDecoder::default();
         let (tail, written) = (Vec::new(), 0);
-        let mut greeted = Self { socket, decoder, tail, written, asked: false, pongs: 0 };
+        let mut greeted = Self { socket, decoder, tail, written, end: End::None };
         while greeted.read(Kind::Shake)? == 0 {}
         greeted.socket.set_nonblocking(true)?;
         Ok(greeted)
@@ -180,16 +188,21 @@ impl Connection {
             }
             return Ok(written > 0);
         }
-        if !self.asked {
-            self.asked = true;
-            self.keep(&wire::ping());
-            return Ok(true);
+        match self.end {
+            End::None => {
+                self.end = End::Pinged;
+                self.keep(&wire::ping());
+                Ok(true)
+            }
+            End::Pinged => {
+                let ponged = self.read(Kind::Pong)? > 0;
+                if ponged {
+                    self.end = End::Ponged;
+                }
+                Ok(ponged)
+            }
+            End::Ponged => Ok(false),
         }
-        if self.pongs == 0 {
-            self.pongs += self.read(Kind::Pong)?;
-            return Ok(self.pongs > 0);
-        }
-        Ok(false)
     }
 
     fn keep(&mut self, rest: &[u8]) {
@@ -254,18 +267,22 @@ impl Probe {
 /// making it costs next to nothing.
 struct Batch {
     bytes: Vec<u8>,
+    /// Frames to be written in all.
     planned: u64,
     written: u64,
+    /// Different payloads in all writes that were taken: the number of the next new one, before
+    /// this write.
+    distinct: u64,
     /// Number of the next new payload.
     next: u64,
     random: u64,
 }
 
 impl Batch {
-    fn new(plan: &Plan) -> Self {
-        let bytes = wire::payload().repeat(plan.frames_per_write);
-        let random = plan.seed | 1;
-        let mut batch = Self { bytes, planned: plan.frames, written: 0, next: 0, random };
+    fn new(frames: usize, seed: u64) -> Self {
+        let bytes = wire::payload().repeat(frames);
+        let mut batch =
+            Self { bytes, planned: 0, written: 0, distinct: 0, next: 0, random: seed | 1 };
         batch.renumber();
         batch
     }
@@ -278,17 +295,16 @@ impl Batch {
     /// It was written, or is kept by its connection.
     fn take(&mut self) {
         self.written += (self.bytes.len() / wire::FRAME_BYTES) as u64;
-        if self.written < self.planned {
-            self.renumber();
-        }
+        self.renumber();
     }
 
     fn renumber(&mut self) {
+        self.distinct = self.next;
         for frame in self.bytes.chunks_exact_mut(wire::FRAME_BYTES) {
             self.random ^= self.random << 13;
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
-            let number = if self.next == 0 || (self.random >> 40) % NEW_ONE_IN == 0 {
+            let number = if self.next == 0 || (self.random >> 40).is_multiple_of(NEW_ONE_IN) {
                 self.next += 1;
                 self.next - 1
             } else {

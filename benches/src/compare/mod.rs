@@ -3,7 +3,8 @@
 //! Gossip comes in on many connections, nine frames of ten are duplicates, and each new payload is
 //! to reach the chain once. The servers differ in how they get at the bytes; they share the
 //! greeting, the pings, what they must find, one copy for each new payload, and a bounded lane to
-//! a chain that checks every byte. The rivals have the best settings that were found for them.
+//! a chain that checks every byte. One rival is plain, as one first writes it; the others have our
+//! dedup and the best settings that were found for them.
 //!
 //! Each server is a process with its network thread alone on one core; the driver and the chain
 //! have the other. Rounds are interleaved (A B C A B C), and ratios are taken round by round,
@@ -36,7 +37,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use child::Running;
-use driver::{Fleet, Plan};
+use driver::Fleet;
 use report::{Measured, Report, Round, Workload};
 use server::Server;
 
@@ -86,8 +87,12 @@ const fn frames_default(frames_per_write: u16) -> u64 {
     if frames_per_write > 16 { 4_000_000 } else { 1_000_000 }
 }
 
-/// Between greetings or a report and what comes next, for the threads to come to rest: a thread's
-/// CPU time is told as of when it last ceased to run.
+/// Frames before the measurement, of the same load: every server takes its memory from the system
+/// once, and that is no cost of a frame.
+const WARM_UP_FRAMES: u64 = 500_000;
+
+/// Between a load and a look at the clock of a thread, for it to come to rest: its CPU time is told
+/// as of when it last ceased to run.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// The whole program.
@@ -146,18 +151,23 @@ fn output_directory() -> Result<PathBuf, Box<dyn Error>> {
     Ok(directory)
 }
 
+/// What is done in a round.
+struct Plan {
+    connections: usize,
+    frames: u64,
+    frames_per_write: usize,
+}
+
 fn measure(
     servers: &[Server],
     options: &Options,
     frames_per_write: u16,
     directory: &Path,
 ) -> Result<Workload, Box<dyn Error>> {
-    let frames = options.frames.unwrap_or_else(|| frames_default(frames_per_write));
-    let mut plan = Plan {
+    let plan = Plan {
         connections: options.connections as usize,
-        frames,
+        frames: options.frames.unwrap_or_else(|| frames_default(frames_per_write)),
         frames_per_write: usize::from(frames_per_write),
-        seed: 0,
     };
     let mut measured: Vec<Measured> = servers
         .iter()
@@ -168,32 +178,33 @@ fn measure(
         })
         .collect();
     for round in 0..options.rounds {
-        plan.seed = (u64::from(round) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let seed = (u64::from(round) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for (server, measured) in servers.iter().zip(&mut measured) {
-            let result = run(*server, &plan, directory);
+            let result = run(*server, &plan, seed, directory);
             let result =
                 result.map_err(|error| format!("{}, round {round}: {error}", server.name()))?;
             measured.rounds.push(result);
         }
     }
-    let (frames_per_write, connections) = (plan.frames_per_write, plan.connections);
+    let Plan { connections, frames, frames_per_write } = plan;
     Ok(Workload { frames_per_write, frames, connections, measured })
 }
 
 /// One round of one server.
-fn run(server: Server, plan: &Plan, directory: &Path) -> Result<Round, Box<dyn Error>> {
+fn run(server: Server, plan: &Plan, seed: u64, directory: &Path) -> Result<Round, Box<dyn Error>> {
     let size = Fleet::size(plan.connections);
     let mut running = Running::start(server, u32::try_from(size)?, directory)?;
-    let mut fleet = Fleet::connect(running.addr, plan.connections)?;
+    let mut fleet = Fleet::connect(running.addr, plan.connections, plan.frames_per_write, seed)?;
+    let warm_up = fleet.drive(WARM_UP_FRAMES)?;
     thread::sleep(SETTLE);
     let cpu_before = running.cpu_ns()?;
-    let load = fleet.drive(plan)?;
+    let load = fleet.drive(plan.frames)?;
     thread::sleep(SETTLE);
     let cpu_ns = running.cpu_ns()? - cpu_before;
     let account = running.report(load.distinct)?;
     drop(running); // before the fleet, whose end it would complain of
-    if account.distinct != load.distinct || account.wrong > 0 || account.frames < load.frames {
-        let (frames, distinct) = (load.frames, load.distinct);
+    let (frames, distinct) = (warm_up.frames + load.frames, load.distinct);
+    if account.distinct != distinct || account.wrong > 0 || account.frames < frames {
         return Err(format!("sent {frames} frames, {distinct} distinct; got {account:?}").into());
     }
     let mut round_trips: Vec<f64> =

@@ -16,7 +16,7 @@ use super::wire;
 
 /// Settings, for the report.
 pub(super) const SETTINGS: &str =
-    "tokio current_thread, a task and 16 KiB for each connection, HashSet of xxh3-128";
+    "tokio current_thread, a task and 16 KiB for each connection, std HashSet of xxh3-128";
 
 /// One connection's buffer. What does not fit is no frame of this load.
 const BUFFER_BYTES: usize = 16 << 10;

@@ -115,6 +115,8 @@ impl EventLoop {
     }
 
     pub(super) fn is_watching(&self) -> bool {
-        !self.watched.is_empty() || self.sends_in_kernel > 0 || !self.buffer_waiters.is_empty()
+        !self.watched.is_empty()
+            || self.sends_in_kernel > 0
+            || self.buffer_waiters.iter().any(|waiters| !waiters.is_empty())
     }
 }

@@ -22,14 +22,16 @@ use std::time::Duration;
 use bridge::{LoopSide, Metrics};
 use codec::Payload;
 use crossbeam_channel::Receiver;
-use peer::{
-    ChainTip, CloseReason, ConnId, Endpoint, Input, Instant, Output, PeerInfo, Recipients,
-};
+use peer::{ChainTip, CloseReason, ConnId, Endpoint, Input, Instant, Output, PeerInfo, Recipients};
 
 use self::closing::GOODBYE_TIMEOUT;
 use self::sending::SENDS_PER_TURN;
 use crate::connection::{Connections, Phase};
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
+
+/// Completions handled in one turn; the rest follow in the next. About a millisecond of frames at
+/// most, so that answers and deadlines do not wait for all that has come.
+const COMPLETIONS_PER_TURN: usize = 256;
 
 /// Commands of the chain in one turn. Bounds what a turn adds to the send queues.
 const FROM_CHAIN_PER_TURN: usize = 256;
@@ -42,10 +44,17 @@ const SEND_BACKLOG_MAX: usize = 4 * SENDS_PER_TURN;
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
 
 /// Turns that completed at least this many operations make the next wait a batching one.
-const BUSY_COMPLETIONS: usize = 16;
+const BUSY_COMPLETIONS: u64 = 16;
 
-/// The batching wait of a busy loop: what it may wait for, and how long that may take.
-const BATCH: Batch = Batch { want: 512, patience: Duration::from_micros(500) };
+/// How long a batching wait of a busy loop may take.
+const BATCH_PATIENCE: Duration = Duration::from_micros(500);
+
+/// What a batching wait aims at: as much as stays in the second-level cache from the kernel's copy
+/// until it is parsed.
+const BATCH_BYTES: u64 = 256 << 10;
+
+/// Completions that a batching wait may wait for, whatever their size.
+const BATCH_WANT: std::ops::RangeInclusive<u64> = 16..=512;
 
 /// What the engine's handle asks of the loop.
 #[derive(Debug)]
@@ -93,12 +102,14 @@ pub(crate) struct EventLoop {
     /// Wait for a turn, for room on the lane, for buffers of either group.
     runnable: VecDeque<ConnId>,
     lane_waiters: VecDeque<ConnId>,
-    buffer_waiters: VecDeque<ConnId>,
+    buffer_waiters: [VecDeque<ConnId>; 2],
     /// Are dialling or saying goodbye.
     watched: Vec<ConnId>,
     deferred: Vec<Deferred>,
     submissions: Vec<Submission>,
     completions: Vec<Completion>,
+    /// Reaped, and to be handled in this turn or the next ones.
+    reaped: VecDeque<Completion>,
     spare: Vec<Vec<Payload>>,
     metrics: Metrics,
     sends_in_kernel: usize,
@@ -106,7 +117,9 @@ pub(crate) struct EventLoop {
     crowded: usize,
     /// The chain's commands wait for sends to leave.
     held_back: bool,
-    busy: bool,
+    /// Operations reaped by the last wait, and the bytes consumed by then.
+    last_reaped: u64,
+    last_bytes: u64,
     watch_at: Instant,
     lane_stalled_since: Option<Instant>,
     /// When everything ends, whatever is left.
@@ -134,17 +147,19 @@ impl EventLoop {
             dirty: VecDeque::new(),
             runnable: VecDeque::new(),
             lane_waiters: VecDeque::new(),
-            buffer_waiters: VecDeque::new(),
+            buffer_waiters: [VecDeque::new(), VecDeque::new()],
             watched: Vec::new(),
             deferred: Vec::new(),
             submissions: Vec::new(),
             completions: Vec::new(),
+            reaped: VecDeque::new(),
             spare: Vec::new(),
             metrics: Metrics::default(),
             sends_in_kernel: 0,
             crowded: 0,
             held_back: false,
-            busy: false,
+            last_reaped: 0,
+            last_bytes: 0,
             watch_at: Instant::START,
             lane_stalled_since: None,
             stop_at: None,
@@ -179,6 +194,8 @@ impl EventLoop {
     pub(crate) fn enter(&mut self) -> std::io::Result<()> {
         let wait = self.wait();
         self.io.turn(&mut self.submissions, wait, &mut self.completions)?;
+        self.last_reaped = self.completions.len() as u64;
+        self.reaped.extend(self.completions.drain(..));
         self.bridge.awake();
         self.metrics.turns += 1;
         Ok(())
@@ -187,12 +204,10 @@ impl EventLoop {
     /// Everything that a turn does between two waits.
     pub(crate) fn work(&mut self, now: Instant) {
         self.now = now;
-        self.busy = self.completions.len() >= BUSY_COMPLETIONS;
-        let mut completions = std::mem::take(&mut self.completions);
-        for completion in completions.drain(..) {
+        for _ in 0..self.reaped.len().min(COMPLETIONS_PER_TURN) {
+            let Some(completion) = self.reaped.pop_front() else { break };
             self.complete(completion);
         }
-        self.completions = completions;
         self.take_control();
         self.take_tip();
         self.take_from_chain();
@@ -213,9 +228,11 @@ impl EventLoop {
 
     /// How long the next wait may be.
     fn wait(&mut self) -> Wait {
-        let at_hand = !self.runnable.is_empty() || !self.dirty.is_empty();
+        let at_hand =
+            !(self.reaped.is_empty() && self.runnable.is_empty() && self.dirty.is_empty());
         let starved = !self.lane_waiters.is_empty();
         // While commands are held back they are on the lane, and no reason to stay awake.
+        let at_hand = at_hand || self.has_servable_waiters();
         let awake = at_hand || (!self.held_back && !self.bridge.prepare_sleep(starved));
         if awake {
             return Wait { timeout: Some(Duration::ZERO), batch: None };
@@ -225,7 +242,19 @@ impl EventLoop {
         let until = [self.endpoint.poll_timeout(), watch, accept, self.stop_at];
         let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| until.since(self.now));
-        Wait { timeout, batch: self.busy.then_some(BATCH) }
+        Wait { timeout, batch: self.batch() }
+    }
+
+    /// After a busy turn, a wait for about as many receives as the cache holds.
+    fn batch(&mut self) -> Option<Batch> {
+        let bytes = self.endpoint.counts().bytes_received;
+        let received = bytes - std::mem::replace(&mut self.last_bytes, bytes);
+        if self.last_reaped < BUSY_COMPLETIONS {
+            return None;
+        }
+        let want = BATCH_BYTES * self.last_reaped / received.max(1);
+        let want = want.clamp(*BATCH_WANT.start(), *BATCH_WANT.end()) as u32;
+        Some(Batch { want, patience: BATCH_PATIENCE })
     }
 
     fn complete(&mut self, completion: Completion) {

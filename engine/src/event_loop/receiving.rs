@@ -85,9 +85,18 @@ impl EventLoop {
 
     /// Lets the core take what it has credit for; the rest is parked in front.
     pub(super) fn consume(&mut self, conn: ConnId, mut parked: Parked) {
+        let turn = self.metrics.turns;
+        let Some(connection) = self.connections.get_mut(conn) else {
+            return self.io.give_back(parked.lease);
+        };
+        let share = FRAMES_PER_CONNECTION_PER_TURN.saturating_sub(connection.handled_in(turn));
+        if share == 0 {
+            connection.parked.push_front(parked);
+            return self.make_wait(conn, Waits::Turn);
+        }
         let room = self.bridge.room();
         let credit = Credit {
-            frames: FRAMES_PER_CONNECTION_PER_TURN,
+            frames: share,
             items: u32::try_from(room.items).unwrap_or(u32::MAX),
             bytes: room.bytes,
         };
@@ -95,14 +104,16 @@ impl EventLoop {
         let all = bytes.len();
         let frames = self.endpoint.counts().frames_received;
         let consumed = self.endpoint.handle(self.now, Input::Received { conn, bytes, credit });
-        let frames = self.endpoint.counts().frames_received - frames;
+        let frames = (self.endpoint.counts().frames_received - frames) as u32;
         self.settle();
-        let open = self.connections.get_mut(conn).filter(|connection| connection.is_open());
+        let mut open = self.connections.get_mut(conn).filter(|connection| connection.is_open());
+        if let Some(connection) = &mut open {
+            connection.note_handled(turn, frames);
+        }
         match open {
             Some(connection) if consumed < all => {
                 parked.consumed += consumed;
                 connection.parked.push_front(parked);
-                let share = u64::from(FRAMES_PER_CONNECTION_PER_TURN);
                 let waits = if frames >= share { Waits::Turn } else { Waits::Lane };
                 self.make_wait(conn, waits);
             }
@@ -151,9 +162,12 @@ impl EventLoop {
                     self.lose(conn, reason);
                 }
             }
-            Phase::Goodbye { .. } => {
+            Phase::Goodbye { write_shut, .. } => {
                 connection.ended = Some(reason);
-                self.start_closing(conn);
+                // Whoever only ended its own half still reads our last words.
+                if write_shut || reason != CloseReason::RemoteClosed {
+                    self.start_closing(conn);
+                }
             }
             Phase::Dialing { .. } | Phase::Closing | Phase::Closed => {}
         }
@@ -174,7 +188,9 @@ impl EventLoop {
                 self.metrics.lane_stalls += 1;
                 self.lane_waiters.push_back(conn);
             }
-            Waits::Buffers => self.buffer_waiters.push_back(conn),
+            Waits::Buffers => {
+                self.buffer_waiters[connection.group as usize].push_back(conn);
+            }
         }
         if waits != Waits::Turn && !std::mem::replace(&mut connection.paused, true) {
             self.endpoint.handle(self.now, Input::Paused { conn });
@@ -245,17 +261,33 @@ impl EventLoop {
         }
     }
 
-    /// Receives again where buffers had run out, when half of them are back.
+    /// Receives again where buffers had run out: no more connections in a turn than half of the
+    /// buffers serve, since others are receiving already, and none while half of all buffers hold
+    /// what the chain has no room for.
     pub(super) fn serve_buffer_waiters(&mut self) {
-        for _ in 0..self.buffer_waiters.len() {
-            let Some(conn) = self.buffer_waiters.pop_front() else { return };
-            let Some(connection) = self.connections.get(conn) else { continue };
-            let group = connection.group;
-            if 2 * self.io.buffers_free(group) < self.io.buffers(group) {
-                self.buffer_waiters.push_back(conn);
-            } else if self.end_wait(conn, Waits::Buffers) {
-                self.after_operation(conn);
+        for group in [Group::Small, Group::Large] {
+            if self.is_parked_full(group) {
+                continue;
+            }
+            let places = self.io.buffers_shown(group).div_ceil(2) as usize;
+            for _ in 0..places.min(self.buffer_waiters[group as usize].len()) {
+                let Some(conn) = self.buffer_waiters[group as usize].pop_front() else { break };
+                if self.end_wait(conn, Waits::Buffers) {
+                    self.after_operation(conn);
+                }
             }
         }
+    }
+
+    /// Whether half of the buffers of a group hold what was not consumed.
+    fn is_parked_full(&self, group: Group) -> bool {
+        2 * self.io.buffers_free(group) < self.io.buffers(group)
+    }
+
+    /// Whether connections wait for buffers that are there, and only for their turn.
+    pub(super) fn has_servable_waiters(&self) -> bool {
+        [Group::Small, Group::Large].into_iter().any(|group| {
+            !self.buffer_waiters[group as usize].is_empty() && !self.is_parked_full(group)
+        })
     }
 }

@@ -87,6 +87,11 @@ impl RecvBuffers {
         self.pool_mut(group).lend(buffer, bytes)
     }
 
+    /// The kernel ran out of the buffers of a group that it was shown.
+    pub(super) fn ran_out(&mut self, group: Group) {
+        self.pool_mut(group).ran_out = true;
+    }
+
     /// The bytes of a lease.
     pub(super) fn bytes(&self, lease: &Lease) -> &[u8] {
         self.pool(lease.group).bytes(lease)
@@ -100,6 +105,12 @@ impl RecvBuffers {
     /// Buffers of a group that are not lent out.
     pub(super) fn free(&self, group: Group) -> u32 {
         self.count(group) - self.pool(group).lent_count
+    }
+
+    /// Buffers of a group that the kernel has after the next publication.
+    pub(super) fn shown(&self, group: Group) -> u32 {
+        let pool = self.pool(group);
+        pool.window.min(pool.shown + pool.home.len() as u32)
     }
 
     /// Buffers of a group in all.
@@ -153,7 +164,25 @@ struct Pool {
     lent: Vec<bool>,
     /// How many of them.
     lent_count: u32,
+    /// At home and not shown to the kernel, the one used last on top: it is still in the cache.
+    home: Vec<u16>,
+    /// How many the kernel has, or will have with the next `publish`.
+    shown: u32,
+    /// How many it is to have. The kernel takes buffers in turn, so that with all of them shown each
+    /// would have left the cache before it is used again.
+    window: u32,
+    /// The kernel had none left since the last publication.
+    ran_out: bool,
+    /// Fewest that the kernel had left at a publication of this period, and publications so far.
+    spare_min: u32,
+    publications: u32,
 }
+
+/// Buffers that the kernel is shown at least, in bytes: they stay in a usual second-level cache.
+const WINDOW_BYTES_MIN: u32 = 512 << 10;
+
+/// Publications after which a window that was never half used is halved.
+const WINDOW_PERIOD: u32 = 1024;
 
 impl Pool {
     fn new(group: Group, buffer_bytes: u32, count: u16) -> Result<Self, RingError> {
@@ -182,8 +211,14 @@ impl Pool {
             published: 0,
             lent: vec![false; usize::from(count)],
             lent_count: 0,
+            home: (0..count).rev().collect(),
+            shown: 0,
+            window: 0,
+            ran_out: false,
+            spare_min: 0,
+            publications: 0,
         };
-        (0..count).for_each(|buffer| pool.append(buffer));
+        pool.window = pool.window_min();
         pool.publish();
         Ok(pool)
     }
@@ -205,7 +240,44 @@ impl Pool {
         self.tail = self.tail.wrapping_add(1);
     }
 
+    /// The window at its smallest.
+    fn window_min(&self) -> u32 {
+        (WINDOW_BYTES_MIN / self.buffer_bytes).clamp(1, u32::from(self.count))
+    }
+
+    /// The window at its largest. Small buffers are mostly filled in part, so many of them still are
+    /// little memory. Large ones come filled: when they run out, the connection waits for its turn,
+    /// which costs less than what is read after it has left the cache.
+    fn window_max(&self) -> u32 {
+        match self.group {
+            Group::Small => u32::from(self.count),
+            Group::Large => self.window_min(),
+        }
+    }
+
+    /// Doubles the window when the kernel ran out, and halves it when for a whole period it was
+    /// never half used.
+    fn fit_window(&mut self) {
+        self.spare_min = self.spare_min.min(self.shown);
+        self.publications += 1;
+        if std::mem::take(&mut self.ran_out) {
+            self.window = (2 * self.window).min(self.window_max());
+            (self.publications, self.spare_min) = (0, 0);
+        } else if self.publications == WINDOW_PERIOD {
+            if self.spare_min > self.window / 2 {
+                self.window = (self.window / 2).max(self.window_min());
+            }
+            (self.publications, self.spare_min) = (0, self.window);
+        }
+    }
+
     fn publish(&mut self) {
+        self.fit_window();
+        while self.shown < self.window {
+            let Some(buffer) = self.home.pop() else { break };
+            self.append(buffer);
+            self.shown += 1;
+        }
         if self.published == self.tail {
             return;
         }
@@ -226,6 +298,7 @@ impl Pool {
         assert!(bytes <= self.buffer_bytes, "the kernel filled more than the buffer holds");
         *lent = true;
         self.lent_count += 1;
+        self.shown -= 1;
         Lease { group: self.group, buffer, bytes }
     }
 
@@ -242,7 +315,7 @@ impl Pool {
         assert!(*lent, "a buffer was given back twice");
         *lent = false;
         self.lent_count -= 1;
-        self.append(lease.buffer);
+        self.home.push(lease.buffer);
     }
 
     fn address(&self, buffer: u16) -> *const u8 {
@@ -300,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_go_home_in_the_order_of_their_return_and_are_seen_once_published() {
+    fn a_buffer_is_seen_once_published_and_the_one_used_last_comes_first() {
         let mut buffers = RecvBuffers::new(FEW).unwrap();
         assert_eq!(seen_by_kernel(&buffers.small), (4, vec![0, 1, 2, 3]));
         let first = buffers.lend(Group::Small, 0, 100);
@@ -308,12 +381,39 @@ mod tests {
         assert_eq!((buffers.bytes(&first).len(), buffers.bytes(&second).len()), (100, 1));
         assert_eq!(buffers.free(Group::Small), 2);
         assert_eq!(buffers.free(Group::Large), 1);
-        buffers.give_back(second);
         buffers.give_back(first);
-        assert_eq!(seen_by_kernel(&buffers.small), (4, vec![1, 0, 2, 3]));
+        buffers.give_back(second);
+        assert_eq!(seen_by_kernel(&buffers.small), (4, vec![0, 1, 2, 3]));
         buffers.publish();
         assert_eq!(seen_by_kernel(&buffers.small), (6, vec![1, 0, 2, 3]));
         assert_eq!(buffers.free(Group::Small), buffers.count(Group::Small));
+    }
+
+    #[test]
+    fn few_buffers_are_shown_until_they_run_out_and_again_when_they_are_not_used() {
+        let many = BufferConfig {
+            small_bytes: 64 << 10,
+            small_count: 64,
+            large_bytes: 64 << 10,
+            large_count: 64,
+        };
+        let mut buffers = RecvBuffers::new(many).unwrap();
+        assert_eq!((buffers.shown(Group::Small), buffers.free(Group::Small)), (8, 64));
+        for shown in [16, 32, 64, 64] {
+            buffers.ran_out(Group::Small);
+            buffers.ran_out(Group::Large);
+            buffers.publish();
+            assert_eq!((buffers.shown(Group::Small), buffers.shown(Group::Large)), (shown, 8));
+        }
+        for _ in 0..8 * WINDOW_PERIOD {
+            buffers.publish();
+        }
+        assert_eq!(buffers.shown(Group::Small), 8);
+        // What is lent out is not there to be shown.
+        let lent: Vec<_> = (0..8).map(|n| buffers.lend(Group::Large, n, 1)).collect();
+        buffers.publish();
+        assert_eq!(buffers.shown(Group::Large), 8);
+        lent.into_iter().for_each(|lease| buffers.give_back(lease));
     }
 
     #[test]

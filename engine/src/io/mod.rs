@@ -162,6 +162,10 @@ pub(crate) trait Io {
     /// Buffers of a group that are not lent out.
     fn buffers_free(&self, group: Group) -> u32;
 
+    /// Buffers of a group that the kernel will have in the next turn: of those that are not lent
+    /// out, as many as are useful.
+    fn buffers_shown(&self, group: Group) -> u32;
+
     /// Buffers of a group in all.
     fn buffers(&self, group: Group) -> u32;
 

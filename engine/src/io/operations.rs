@@ -250,6 +250,9 @@ impl Operations {
         entry: &cqueue::Entry,
         result: Result<u32, i32>,
     ) -> Completion {
+        if result == Err(libc::ENOBUFS) {
+            self.buffers.ran_out(group);
+        }
         let buffer = cqueue::buffer_select(entry.flags());
         let bytes = result.unwrap_or(0);
         let mut lease = buffer.map(|buffer| self.buffers.lend(group, buffer, bytes));

@@ -275,6 +275,10 @@ impl Io for Ring {
         self.operations.buffers.free(group)
     }
 
+    fn buffers_shown(&self, group: Group) -> u32 {
+        self.operations.buffers.shown(group)
+    }
+
     fn buffers(&self, group: Group) -> u32 {
         self.operations.buffers.count(group)
     }

@@ -348,6 +348,10 @@ impl Io for ScriptedIo {
         self.script.state().free[place(group)].len() as u32
     }
 
+    fn buffers_shown(&self, group: Group) -> u32 {
+        self.buffers_free(group)
+    }
+
     fn buffers(&self, group: Group) -> u32 {
         self.pools[place(group)].len() as u32
     }

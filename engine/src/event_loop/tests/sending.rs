@@ -1,0 +1,212 @@
+//! Sends: shared frames, short sends, slow readers.
+
+use super::*;
+
+/// The frames of every send, by address and length, with what was skipped of the first.
+fn sends(stage: &Stage) -> Vec<(Vec<(*const u8, usize)>, usize)> {
+    let recorded = stage.script.take_recorded();
+    recorded
+        .into_iter()
+        .filter_map(|one| match one {
+            Recorded::Send { frames, skip, .. } => Some((frames, skip)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn place(payload: &Payload) -> (*const u8, usize) {
+    (payload.frame().as_ptr(), payload.frame().len())
+}
+
+#[test]
+fn a_broadcast_is_sent_from_the_one_allocation_and_then_let_go() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(100);
+    let payload = transaction(1, 5_000);
+    stage.publish(&payload);
+    stage.turns(2);
+    assert_eq!(sends(&stage), vec![(vec![place(&payload)], 0); 100]);
+    assert_eq!(payload.reference_count(), 1 + 100);
+    stage.deliver(&peers);
+    assert_eq!(payload.reference_count(), 1);
+    for peer in peers {
+        assert!(stage.script.take_wire(peer) == payload.frame());
+    }
+}
+
+#[test]
+fn eight_waiting_payloads_leave_in_one_send() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(2);
+    let payloads: Vec<_> = (0..8).map(|n| transaction(n, 500)).collect();
+    payloads.iter().for_each(|payload| stage.publish(payload));
+    stage.turns(2);
+    let all: Vec<_> = payloads.iter().map(place).collect();
+    assert_eq!(sends(&stage), [(all.clone(), 0), (all, 0)]);
+    stage.deliver(&peers);
+    assert!(stage.script.take_wire(peers[1]) == frames(&payloads));
+    assert!(payloads.iter().all(|payload| payload.reference_count() == 1));
+}
+
+#[test]
+fn payloads_that_come_during_a_send_wait_for_its_end_and_leave_together() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(1);
+    let payloads: Vec<_> = (0..5).map(|n| transaction(n, 500)).collect();
+    for payload in &payloads {
+        stage.publish(payload);
+        stage.turns(2);
+    }
+    assert_eq!(sends(&stage), [(vec![place(&payloads[0])], 0)], "one send at a time");
+    stage.script.sent_all(peers[0]);
+    stage.turns(2);
+    assert_eq!(sends(&stage), [(payloads[1..].iter().map(place).collect(), 0)]);
+}
+
+#[test]
+fn a_short_send_goes_on_where_it_ended() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    let payloads: Vec<_> = (0..3).map(|n| transaction(n, 100 * (n as usize + 1))).collect();
+    payloads.iter().for_each(|payload| stage.publish(payload));
+    stage.turns(2);
+    sends(&stage);
+
+    // 40 bytes into the second frame, then to the end of the second, then byte by byte.
+    let length = |n: usize| payloads[n].frame().len();
+    stage.script.sent(peer, length(0) + 40);
+    stage.turns(2);
+    assert_eq!(sends(&stage), [(payloads[1..].iter().map(place).collect(), 40)]);
+    stage.script.sent(peer, length(1) - 40);
+    stage.turns(2);
+    assert_eq!(sends(&stage), [(vec![place(&payloads[2])], 0)]);
+    for skip in 1..length(2) {
+        stage.script.sent(peer, 1);
+        stage.turns(2);
+        assert_eq!(sends(&stage), [(vec![place(&payloads[2])], skip)]);
+    }
+    stage.script.sent(peer, 1);
+    stage.settle();
+    assert!(sends(&stage).is_empty());
+    assert!(stage.script.take_wire(peer) == frames(&payloads));
+    assert!(payloads.iter().all(|payload| payload.reference_count() == 1));
+    let metrics = stage.metrics();
+    assert_eq!(metrics.frames_sent - 1, 3, "and a Shake");
+}
+
+#[test]
+fn a_failed_send_ends_its_connection_alone() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(2);
+    let payload = transaction(1, 100);
+    stage.publish(&payload);
+    stage.turns(2);
+    stage.script.send_error(peers[0], libc::ECONNRESET);
+    stage.deliver(&peers[1..]);
+    stage.settle();
+    assert_eq!(stage.closed(CloseReason::ConnectionLost), 1);
+    assert!(!stage.script.is_open(peers[0]));
+    assert!(stage.script.take_wire(peers[1]) == payload.frame());
+    assert_eq!(payload.reference_count(), 1);
+    assert!(stage.answers_ping(peers[1]));
+}
+
+/// More than waits for one connection: transactions of 200 kB against a bound of 2 MiB.
+fn flood(first: u32) -> Vec<Payload> {
+    (first..first + 20).map(|n| transaction(n, 200_000)).collect()
+}
+
+#[test]
+fn a_slow_reader_loses_payloads_and_is_told_again_what_it_lost() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(4);
+    let (slow, others) = (peers[0], &peers[1..]);
+    let payloads = flood(0);
+    for payload in &payloads {
+        stage.publish(payload);
+        stage.deliver(others);
+    }
+    for other in others {
+        assert!(stage.script.take_wire(*other) == frames(&payloads), "the others get all");
+    }
+    let dropped = stage.metrics().relay_dropped;
+    assert!((5..20).contains(&dropped), "{dropped} dropped");
+
+    stage.deliver(&[slow]);
+    let kept = stage.script.take_wire(slow);
+    assert!(kept == frames(&payloads[..20 - dropped as usize]), "oldest first, in order");
+    for payload in &payloads {
+        stage.publish(payload);
+        stage.deliver(&peers);
+    }
+    assert!(stage.script.take_wire(slow) == frames(&payloads[20 - dropped as usize..]));
+    for other in others {
+        assert!(stage.script.take_wire(*other) == b"", "they have it all");
+    }
+    assert_eq!(stage.closed_in_all(), 0);
+}
+
+#[test]
+fn a_send_that_stands_still_ends_its_connection_and_is_joined() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(3);
+    let (slow, others) = (peers[0], &peers[1..]);
+    let payload = transaction(1, 3_200);
+    stage.publish(&payload);
+    stage.deliver(others);
+    // 20 s, and what 3 kB excuse at 32 KiB a second.
+    for _ in 0..20 {
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.closed_in_all(), 0);
+    }
+    stage.script.take_recorded();
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.closed(CloseReason::SlowReader), 1);
+    let conn = stage.script.conn(slow).unwrap();
+    assert!(stage.script.is_open(slow), "operations come home first");
+    stage.settle();
+    assert!(!stage.script.is_open(slow));
+    let closes = Recorded::Close { conn, socket: slow };
+    assert_eq!(stage.script.take_recorded().iter().filter(|one| **one == closes).count(), 1);
+    assert_eq!((payload.reference_count(), stage.metrics().connections), (1, 2));
+    assert!(stage.answers_ping(others[0]));
+    stage.script.check_home();
+}
+
+#[test]
+fn one_slow_reader_does_not_hold_back_the_chain_but_half_of_them_do_for_a_second() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(4);
+    let payloads = flood(0);
+    // Nobody reads: the chain's commands wait, and nothing is dropped.
+    for payload in &payloads {
+        stage.publish(payload);
+        stage.turns(2);
+    }
+    assert_eq!(stage.metrics().relay_dropped, 0);
+    let waiting = payloads.iter().filter(|payload| payload.reference_count() == 2).count();
+    assert!(waiting > 5, "{waiting} commands wait");
+    assert_ne!(stage.last_wait(), Some(Duration::ZERO), "held back, and not spinning");
+    // Three of them read on: everything moves again, and the fourth is not waited for.
+    stage.deliver(&peers[1..]);
+    for peer in &peers[1..] {
+        assert!(stage.script.take_wire(*peer) == frames(&payloads));
+    }
+    assert!(stage.metrics().relay_dropped > 0);
+}
+
+#[test]
+fn readers_that_all_stand_still_are_waited_for_a_second_only() {
+    let mut stage = Stage::new(Setup::default());
+    stage.establish(2);
+    for payload in flood(0) {
+        stage.publish(&payload);
+        stage.turns(2);
+    }
+    assert_eq!(stage.metrics().relay_dropped, 0);
+    for _ in 0..6 {
+        stage.pass(Duration::from_millis(250));
+    }
+    assert!(stage.metrics().relay_dropped > 0, "the chain is not held back by them any more");
+    assert_eq!(stage.closed_in_all(), 0);
+}

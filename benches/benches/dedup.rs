@@ -4,8 +4,8 @@
 //! The stream of all `seen` benches is the same: frames of 300 bytes, nine of ten of them known,
 //! drawn over all that the exact set remembers. Frames lie in a warm buffer, as after a receive;
 //! what is cold is the table. Times are CPU time of the bench's one thread, so that whatever else
-//! runs on the machine takes caches from it, but no time. Rates of false hints and of caught duplicates are counted, not timed,
-//! and printed first.
+//! runs on the machine takes caches from it, but no time. Rates of false hints and of caught
+//! duplicates are counted, not timed, and printed first.
 
 use std::collections::{HashSet, VecDeque};
 use std::hint::black_box;

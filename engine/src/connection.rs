@@ -53,8 +53,17 @@ pub(crate) const PARKED_MAX: usize = 2;
 /// Bytes that came and were not consumed.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    pub(crate) lease: Lease,
+    pub(crate) held: Held,
     pub(crate) consumed: usize,
+}
+
+/// Where parked bytes are.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// In the buffer that they came in.
+    Lease(Lease),
+    /// Copied out of it, because half of the buffers were parked already.
+    Copy(Box<[u8]>),
 }
 
 /// A send in the kernel.

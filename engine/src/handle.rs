@@ -1,11 +1,12 @@
 //! The engine as its owner sees it, and the handle that shows and steers it.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bridge::{ChainSide, Counters, EngineEnd, Metrics, Waker};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use peer::PeerInfo;
 
 use crate::config::Config;
@@ -14,6 +15,9 @@ use crate::start::{StartError, start};
 
 /// Commands of handles that may wait for the loop: people and scrapers ask, not programs in a loop.
 pub(crate) const CONTROL_MAX: usize = 64;
+
+/// How often somebody who waits for an answer looks whether the engine still lives.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a dropped engine takes for its goodbyes.
 const DROP_DEADLINE: Duration = Duration::from_millis(200);
@@ -31,6 +35,8 @@ pub struct Handle {
     pub(crate) waker: Waker,
     pub(crate) counters: Counters,
     pub(crate) local_addrs: Box<[SocketAddr]>,
+    /// How the engine ended, once it has.
+    pub(crate) ended: Arc<OnceLock<EngineEnd>>,
 }
 
 impl Engine {
@@ -105,7 +111,14 @@ impl Handle {
     pub fn peers(&self) -> Result<Vec<PeerInfo>, EngineEnd> {
         let (answer, peers) = bounded(1);
         self.send(Control::Peers(answer))?;
-        peers.recv().map_err(|_| EngineEnd::Stopped)
+        // A command that is sent in the very moment in which the loop ends is answered by nobody.
+        loop {
+            match peers.recv_timeout(LOOK_AGAIN) {
+                Ok(peers) => return Ok(peers),
+                Err(RecvTimeoutError::Timeout) if self.ended.get().is_none() => {}
+                Err(_) => return Err(self.end()),
+            }
+        }
     }
 
     /// Dials this address, and again with a back-off whenever the connection is lost.
@@ -118,8 +131,12 @@ impl Handle {
     }
 
     fn send(&self, control: Control) -> Result<(), EngineEnd> {
-        self.control.send(control).map_err(|_| EngineEnd::Stopped)?;
+        self.control.send(control).map_err(|_| self.end())?;
         self.waker.wake();
         Ok(())
+    }
+
+    fn end(&self) -> EngineEnd {
+        self.ended.get().cloned().unwrap_or(EngineEnd::Stopped)
     }
 }

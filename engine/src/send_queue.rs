@@ -17,7 +17,8 @@ const CONTROL_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of blocks and headers that wait: a largest block and a usual one beside it.
 const BLOCK_BYTES_MAX: usize = 8 << 20;
 
-/// Most bytes of transactions that wait: about 6,000 of 300 bytes, several seconds of a busy network.
+/// Most bytes of transactions that wait: about 6,000 of 300 bytes, several seconds of a busy
+/// network.
 const TRANSACTION_BYTES_MAX: usize = 2 << 20;
 
 const BYTES_MAX: [usize; 3] = [CONTROL_BYTES_MAX, BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX];

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bridge::{ChainSide, EngineEnd, LoopSide};
@@ -12,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::Clock;
 use crate::config::{CONNECTIONS_LIMIT, Config, DESCRIPTORS_RESERVED};
-use crate::event_loop::{Control, EventLoop, LoopLimits};
+use crate::event_loop::{Control, EventLoop, LoopLimits, PARKED_COPIES_BYTES_MAX};
 use crate::handle::{CONTROL_MAX, Handle};
 use crate::io::{Io, Ring, RingConfig, RingError};
 
@@ -86,10 +87,14 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
     let (ready, started) = bounded(1);
-    let thread = bridge::spawn("molva-engine", move || live(config, loop_side, commands, &ready))?;
+    let ended = Arc::new(OnceLock::new());
+    let end = Arc::clone(&ended);
+    let thread = bridge::spawn("molva-engine", move || {
+        end.get_or_init(|| live(config, loop_side, commands, &ready)).clone()
+    })?;
     match started.recv() {
         Ok(Ok(local_addrs)) => {
-            Ok((Handle { control, waker, counters, local_addrs }, thread, chain))
+            Ok((Handle { control, waker, counters, local_addrs, ended }, thread, chain))
         }
         Ok(Err(error)) => {
             drop(thread.join());
@@ -171,6 +176,7 @@ fn build(
     let limits = LoopLimits {
         connections_max: config.connections_max,
         small_bytes: config.buffers.small_bytes as usize,
+        parked_copies_max: PARKED_COPIES_BYTES_MAX,
     };
     let lanes = config.lanes.to_chain_bytes + config.lanes.from_chain_bytes;
     let pools = lanes + config.peer.assembly_bytes_max;

@@ -124,3 +124,66 @@ fn a_chain_that_sleeps_delays_no_ping_and_loses_nothing() {
     assert_eq!(engine.handle().metrics().duplicates, 0);
     engine.shutdown(Duration::from_secs(2)).unwrap();
 }
+
+/// Writes to many sockets as far as each takes it, over and over, from one thread.
+fn send_to_all(mut clients: Vec<Client>, bytes: &[Vec<u8>], stop: &AtomicBool) {
+    let mut sent = vec![0; clients.len()];
+    clients.iter().for_each(|client| client.stream.set_nonblocking(true).unwrap());
+    while !stop.load(Ordering::Relaxed) {
+        let mut stuck = true;
+        for ((client, bytes), sent) in clients.iter_mut().zip(bytes).zip(&mut sent) {
+            if let Ok(more @ 1..) = client.stream.write(&bytes[*sent..]) {
+                *sent += more;
+                stuck = false;
+            }
+        }
+        if stuck {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_the_chain_leaves_buffers_for_the_others() {
+    const SENDERS: u32 = 100;
+    const EACH: u32 = 400;
+    let (engine, mut chain, addr) = start(|config| {
+        config.lanes.to_chain_items = 256;
+        config.connections_max = 2 * SENDERS;
+    });
+    let mut client = Client::greet(addr, &DEV);
+    let senders: Vec<_> = (0..SENDERS).map(|_| Client::greet(addr, &DEV)).collect();
+    let bytes: Vec<Vec<u8>> = (0..SENDERS)
+        .map(|sender| {
+            let numbers = sender * EACH..(sender + 1) * EACH;
+            numbers.flat_map(|n| frame(&DEV, TRANSACTION, &transaction(n))).collect()
+        })
+        .collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let sending = bridge::spawn("senders", move || send_to_all(senders, &bytes, &stopped)).unwrap();
+    let clock = Instant::now();
+    while engine.handle().metrics().lane_stalls < u64::from(SENDERS) / 2 {
+        assert!(clock.elapsed() < PATIENCE, "{:?}", engine.handle().metrics());
+        engine.handle().peers().unwrap();
+    }
+    // The chain takes a little from time to time: stalled connections go on and stall again.
+    let mut received = 0;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..100 {
+        for _ in 0..50 {
+            next_payload(&mut chain);
+            received += 1;
+        }
+        let took = client.ping();
+        slowest = slowest.max(took);
+    }
+    assert!(slowest < FLOOR * 10, "a ping took {slowest:?}");
+    while received < SENDERS * EACH {
+        next_payload(&mut chain);
+        received += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    sending.join().unwrap();
+    assert_eq!(engine.handle().metrics().duplicates, 0);
+}

@@ -4,7 +4,6 @@
 //! Invariant: it never makes the engine wait on purpose; what it counts is read while it runs.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,7 +27,6 @@ pub(crate) struct Chain {
 struct Shared {
     /// `None` for a chain that merely drains; locked for a batch at a time.
     ledger: Mutex<Option<Ledger>>,
-    received: AtomicU64,
     /// Why the engine ended, if it has.
     end: Mutex<Option<String>>,
 }
@@ -36,15 +34,10 @@ struct Shared {
 impl Chain {
     /// Starts the thread; without a ledger it drops what it receives.
     pub(crate) fn start(side: ChainSide, ledger: Option<Ledger>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            ledger: Mutex::new(ledger),
-            received: AtomicU64::new(0),
-            end: Mutex::new(None),
-        });
+        let shared = Arc::new(Shared { ledger: Mutex::new(ledger), end: Mutex::new(None) });
         let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("chain".into())
-            .spawn(move || receive(side, &own))?;
+        let thread =
+            std::thread::Builder::new().name("chain".into()).spawn(move || receive(side, &own))?;
         Ok(Self { thread, shared })
     }
 
@@ -52,11 +45,6 @@ impl Chain {
     pub(crate) fn counts(&self) -> Counts {
         let ledger = self.shared.ledger.lock().expect("the chain thread does not panic");
         ledger.as_ref().map_or_else(Counts::default, Ledger::counts)
-    }
-
-    /// Events received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// Why the engine ended, if it did so of itself.
@@ -86,7 +74,6 @@ fn receive(mut side: ChainSide, shared: &Shared) {
             Ok(_) => {}
             Err(end) => break end,
         }
-        shared.received.fetch_add(events.len() as u64, Ordering::Relaxed);
         let mut ledger = shared.ledger.lock().expect("nobody panics with the ledger");
         let Some(ledger) = ledger.as_mut() else {
             events.clear();

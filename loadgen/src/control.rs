@@ -27,6 +27,8 @@ pub(crate) enum Backend {
 pub(crate) enum Task {
     /// Write payloads as fast as the engine reads them.
     Flood,
+    /// Be quiet peers beside a flood: ping, and measure.
+    Probe,
     /// Receive what the chain publishes.
     Broadcast,
     /// Be there, and ping.
@@ -45,11 +47,7 @@ pub(crate) struct NetworkSpec {
 
 impl NetworkSpec {
     pub(crate) fn of(network: &Network) -> Self {
-        Self {
-            preset: network.name.to_owned(),
-            magic: network.magic,
-            genesis: network.genesis.0,
-        }
+        Self { preset: network.name.to_owned(), magic: network.magic, genesis: network.genesis.0 }
     }
 
     pub(crate) fn network(&self) -> Network {
@@ -65,6 +63,9 @@ pub(crate) struct Spec {
     pub(crate) backend: Backend,
     pub(crate) network: NetworkSpec,
     pub(crate) target: SocketAddr,
+    /// Whether the engine may relay payloads: one elsewhere may, the embedded one has a chain that
+    /// accepts nothing.
+    pub(crate) relays: bool,
     /// Connections of this child, over all its threads.
     pub(crate) connections: u32,
     /// Number of this child's first client.
@@ -79,6 +80,8 @@ pub(crate) struct Spec {
     pub(crate) writes_per_ping: u32,
     /// Duplicates are at most this many ids of their thread old.
     pub(crate) window: u64,
+    /// Most ids of a thread that are drawn while a write of one of its clients is under way.
+    pub(crate) slack: u64,
     /// Old duplicates are at least this many ids of their thread old; `None` for none.
     pub(crate) old_age: Option<u64>,
 }
@@ -163,6 +166,8 @@ pub(crate) struct ThreadDone {
     pub(crate) next: u64,
     /// Ids that may not have been written completely.
     pub(crate) unwritten: Vec<u64>,
+    /// Frames that the slowest and the fastest client of a flood wrote.
+    pub(crate) client_frames: Option<(u64, u64)>,
     /// Latencies in microseconds, as (value, count).
     pub(crate) latencies: Vec<(u64, u64)>,
     /// What went wrong, in words; the first few.
@@ -182,6 +187,9 @@ pub(crate) enum Event {
     /// Nothing more is written.
     Done(Tally, Vec<ThreadDone>),
 }
+
+/// Longest latency that is told apart, in microseconds: one minute.
+pub(crate) const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// The congestion control of all sockets of a bench: the system's default may pace, which would
 /// measure the pacing.

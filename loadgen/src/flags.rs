@@ -61,8 +61,8 @@ pub(crate) struct Common {
     /// An engine elsewhere, instead of the embedded one.
     #[arg(long, value_name = "ADDR")]
     pub(crate) target: Option<SocketAddr>,
-    /// How the clients talk to the kernel [default: tokio-uring up to 2,000 connections of a
-    /// thread, tokio above].
+    /// How the clients talk to the kernel [default: tokio-uring; tokio for a flood of more than
+    /// 2,000 connections of a thread].
     #[arg(long, value_enum)]
     pub(crate) backend: Option<Backend>,
     /// Child processes [default: one for 9,000 connections].
@@ -152,7 +152,8 @@ impl Serve {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    let (number, unit) =
+        text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
     let seconds = match unit {
         "ms" => 0.001,
         "s" | "" => 1.0,

@@ -5,7 +5,7 @@
 //! one fleet thread and decides what its clients write: new ids, and again ids that another client
 //! has written. Invariant: an id's kind and bytes never depend on who writes it or when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::consensus::encode;
 use codec::Kind;
@@ -64,8 +64,8 @@ pub(crate) struct Plan {
     payload_bytes: usize,
     transactions: Vec<Vec<u8>>,
     block: &'static [u8],
-    /// The ids of the real bodies as they are, by their first and last 32 bytes.
-    real: BTreeMap<[u8; 64], Id>,
+    /// The ids of the real bodies as they are, by their first bytes.
+    real: BTreeMap<[u8; KEY_BYTES], Id>,
 }
 
 impl Plan {
@@ -88,17 +88,14 @@ impl Plan {
             .chain([BLOCK_OFFSET])
             .map(|sequence| Id { thread: 0, sequence })
             .map(|id| match plan.item(id) {
-                Item::AsIs(_, body) => (ends(body), id),
-                Item::Synthetic | Item::Unique(..) => unreachable!("the first ones are as they are"),
+                Item::AsIs(_, body) => (key(body), id),
+                Item::Synthetic | Item::Unique(..) => {
+                    unreachable!("the first ones are as they are")
+                }
             })
             .collect();
-        assert_eq!(plan.real.len() as u64, transactions + 1, "real bodies differ in their ends");
+        assert_eq!(plan.real.len() as u64, transactions + 1, "real bodies begin differently");
         plan
-    }
-
-    /// How many payloads are real bytes as they are: all transactions and the block.
-    pub(crate) fn real_count(&self) -> usize {
-        self.real.len()
     }
 
     fn item(&self, id: Id) -> Item<'_> {
@@ -151,8 +148,7 @@ impl Plan {
         let claimed = body.first_chunk().and_then(|bytes| Id::from_bytes(*bytes));
         match claimed {
             Some(id) => Some(id),
-            None if body.len() >= 32 => self.real.get(&ends(body)).copied(),
-            None => None,
+            None => self.real.get(&key(body)).copied(),
         }
     }
 
@@ -179,13 +175,14 @@ impl Plan {
     }
 }
 
-/// A key for the real bodies: transactions start alike (version, input count), and end alike
-/// (lock time), but never both.
-fn ends(body: &[u8]) -> [u8; 64] {
-    let mut key = [0; 64];
-    let half = body.len().min(32);
-    key[..half].copy_from_slice(&body[..half]);
-    key[64 - half..].copy_from_slice(&body[body.len() - half..]);
+/// Bytes that tell real bodies apart: a transaction begins with version, perhaps marker and flag,
+/// input count, and the output that it spends, which no other one does.
+const KEY_BYTES: usize = 64;
+
+fn key(body: &[u8]) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    let bytes = body.len().min(KEY_BYTES);
+    key[..bytes].copy_from_slice(&body[..bytes]);
     key
 }
 
@@ -203,6 +200,11 @@ const fn word(mixed: u64, position: u64) -> [u8; 8] {
     let value = mixed.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let value = (value ^ value >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
     (value ^ value >> 29).to_le_bytes()
+}
+
+/// A random word scaled to a number below `span`, without a division.
+const fn scaled(dice: u64, span: u64) -> u64 {
+    ((dice as u128 * span as u128) >> 64) as u64
 }
 
 /// Appends `bytes` of the stream of a mixed seed.
@@ -245,8 +247,12 @@ pub(crate) enum Draw {
 /// Ids whose writers are remembered; bounds the age of any duplicate, old ones included.
 pub(crate) const WRITERS_REMEMBERED: u64 = 1 << 20;
 
-/// Of this many frames, one is new and the others are duplicates.
-const FRAMES_PER_NEW: u64 = 10;
+/// New ones of a thousand payloads: a little under a tenth, so that of all frames, Pings
+/// among them, 90 % are duplicates.
+const NEW_PER_THOUSAND: u64 = 97;
+
+/// While there are fewer, of this many payloads one is new; else of four times as many.
+const FRAMES_PER_NEW: u64 = 5;
 
 /// Of this many frames, one is an old duplicate, where these are wanted.
 const FRAMES_PER_OLD: u64 = 100;
@@ -255,29 +261,70 @@ const FRAMES_PER_OLD: u64 = 100;
 const TRIES: u32 = 8;
 
 /// An id that nobody has written completely.
-const NOBODY: u32 = u32::MAX;
+const NOBODY: u16 = u16::MAX;
 
 /// Decides what the clients of one fleet thread write.
 pub(crate) struct Sequencer {
     random: u64,
     next: u64,
+    /// Draws so far. New ones are drawn at random, the more the fewer there were: at the
+    /// start there are no others, and that is made up for.
+    drawn: u64,
     /// Who wrote an id, by its sequence modulo the length.
-    writers: Vec<u32>,
+    writers: Vec<u16>,
     /// Duplicates are at most this many ids of this thread old.
     window: u64,
     /// Old duplicates are at least this many ids of this thread old.
     old_age: Option<u64>,
     old_next: u64,
+    /// Most ids drawn since the beginning of any stretch under way.
+    slack: u64,
+    under_way: BTreeSet<Stretch>,
+    stretches: u64,
+}
+
+/// Some writes of one client in a row, of which it is not known yet that the engine has handled
+/// them: where the ids stood when it began, and a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Stretch {
+    begun: u64,
+    number: u64,
 }
 
 impl Sequencer {
-    /// A sequencer whose duplicates are at most `window` ids old; with `old_age`, it draws old
-    /// duplicates too.
-    pub(crate) fn new(seed: u64, window: u64, old_age: Option<u64>) -> Self {
+    /// A sequencer whose duplicates are at most `window` ids old when they are drawn, and at most
+    /// `window` and twice `slack` ids when the engine handles them, however long one client waits:
+    /// new ids are not drawn while a stretch is under way that began `slack` ids ago. With
+    /// `old_age`, it draws old duplicates too.
+    pub(crate) fn new(seed: u64, window: u64, slack: u64, old_age: Option<u64>) -> Self {
         assert!(window + 1 < WRITERS_REMEMBERED);
         assert!(old_age.is_none_or(|age| age > window && age + 1 < WRITERS_REMEMBERED));
         let writers = vec![NOBODY; WRITERS_REMEMBERED as usize];
-        Self { random: mix(seed), next: 0, writers, window, old_age, old_next: 0 }
+        Self {
+            random: mix(seed),
+            next: 0,
+            drawn: 0,
+            writers,
+            window,
+            old_age,
+            old_next: 0,
+            slack,
+            under_way: BTreeSet::new(),
+            stretches: 0,
+        }
+    }
+
+    /// A client begins a stretch of writes.
+    pub(crate) fn begin(&mut self) -> Stretch {
+        self.stretches += 1;
+        let stretch = Stretch { begun: self.next, number: self.stretches };
+        self.under_way.insert(stretch);
+        stretch
+    }
+
+    /// The engine has handled all of a stretch, or never will.
+    pub(crate) fn end(&mut self, stretch: Stretch) {
+        self.under_way.remove(&stretch);
     }
 
     /// Ids drawn as new so far: all below this number.
@@ -285,9 +332,10 @@ impl Sequencer {
         self.next
     }
 
-    /// What `client` writes next.
-    pub(crate) fn draw(&mut self, client: u32) -> Draw {
+    /// What `client` writes next; `None` if there is nothing until a stretch ends.
+    pub(crate) fn draw(&mut self, client: u16) -> Option<Draw> {
         let dice = self.dice();
+        self.drawn += 1;
         if let Some(age) = self.old_age
             && dice % FRAMES_PER_OLD == 1
             && self.next - self.old_next > age
@@ -295,35 +343,43 @@ impl Sequencer {
             let sequence = self.old_next;
             self.old_next += 1;
             if ![NOBODY, client].contains(&self.writer(sequence)) {
-                return Draw::Old(sequence);
+                return Some(Draw::Old(sequence));
             }
         }
-        if dice % FRAMES_PER_NEW != 0 {
+        let too_many_new = self.next * 1_000 > self.drawn * NEW_PER_THOUSAND;
+        let oldest = self.under_way.first().map_or(self.next, |stretch| stretch.begun);
+        let too_far = self.next - oldest >= self.slack;
+        // Some are drawn all the same: else one client could be left to write all the new ones.
+        let frames_per_new = if too_many_new { 4 * FRAMES_PER_NEW } else { FRAMES_PER_NEW };
+        if too_far || !dice.is_multiple_of(frames_per_new) {
             let span = self.next.min(self.window);
             for _ in 0..TRIES {
-                let back = self.dice() % span.max(1) + 1;
+                let back = scaled(self.dice(), span) + 1;
                 let Some(sequence) = self.next.checked_sub(back) else { break };
                 if ![NOBODY, client].contains(&self.writer(sequence)) {
-                    return Draw::Again(sequence);
+                    return Some(Draw::Again(sequence));
                 }
             }
+        }
+        if too_far {
+            return None;
         }
         let sequence = self.next;
         self.next += 1;
         *self.writer_mut(sequence) = NOBODY;
-        Draw::New(sequence)
+        Some(Draw::New(sequence))
     }
 
     /// `client` has completely written a new id.
-    pub(crate) fn written(&mut self, client: u32, sequence: u64) {
+    pub(crate) fn written(&mut self, client: u16, sequence: u64) {
         *self.writer_mut(sequence) = client;
     }
 
-    fn writer(&self, sequence: u64) -> u32 {
+    fn writer(&self, sequence: u64) -> u16 {
         self.writers[(sequence % WRITERS_REMEMBERED) as usize]
     }
 
-    fn writer_mut(&mut self, sequence: u64) -> &mut u32 {
+    fn writer_mut(&mut self, sequence: u64) -> &mut u16 {
         &mut self.writers[(sequence % WRITERS_REMEMBERED) as usize]
     }
 
@@ -340,7 +396,7 @@ mod tests {
     #[test]
     fn every_id_is_recognised_and_any_change_is_noticed() {
         let plan = Plan::new(7, 300);
-        assert_eq!(plan.real_count(), 2_501, "2,500 transactions and the block");
+        assert_eq!(plan.real.len(), 2_501, "2,500 transactions and the block");
         for thread in 0..2 {
             for sequence in (0..200).chain([1_000, 66_536, 40_007, 39_991, 70_000]) {
                 let id = Id { thread, sequence };
@@ -378,12 +434,12 @@ mod tests {
 
     #[test]
     fn a_duplicate_is_another_clients_and_not_too_old() {
-        let mut sequencer = Sequencer::new(3, 100, Some(200));
+        let mut sequencer = Sequencer::new(3, 1_000, 50, Some(1_500));
         let (mut new, mut again, mut old) = (0_u64, 0_u64, 0_u64);
         let mut writers = Vec::new();
-        for turn in 0..20_000_u32 {
+        for turn in 0..40_000_u16 {
             let client = turn % 5;
-            match sequencer.draw(client) {
+            match sequencer.draw(client).unwrap() {
                 Draw::New(sequence) => {
                     assert_eq!(sequence, writers.len() as u64);
                     sequencer.written(client, sequence);
@@ -391,26 +447,45 @@ mod tests {
                     new += 1;
                 }
                 Draw::Again(sequence) => {
-                    assert!(sequencer.next() - sequence <= 100);
+                    assert!(sequencer.next() - sequence <= 1_000);
                     assert_ne!(writers[sequence as usize], client);
                     again += 1;
                 }
                 Draw::Old(sequence) => {
-                    assert!(sequencer.next() - sequence > 200);
+                    assert!(sequencer.next() - sequence > 1_500);
                     assert_ne!(writers[sequence as usize], client);
                     old += 1;
                 }
             }
         }
-        assert!((1_900..2_300).contains(&new), "{new}");
-        assert!(again > 17_000, "{again}");
+        assert!((3_800..4_200).contains(&new), "{new}");
+        assert!(again > 35_000, "{again}");
         assert!(old > 100, "{old}");
     }
 
     #[test]
     fn what_is_not_written_yet_is_no_duplicate() {
-        let mut sequencer = Sequencer::new(3, 100, None);
-        assert!((0..500).all(|_| matches!(sequencer.draw(0), Draw::New(_))));
+        let mut sequencer = Sequencer::new(3, 100, 50, None);
+        assert!((0..500).all(|_| matches!(sequencer.draw(0), Some(Draw::New(_)))));
         assert_eq!(sequencer.next(), 500);
+    }
+
+    #[test]
+    fn nobody_runs_ahead_of_a_client_that_waits() {
+        let mut sequencer = Sequencer::new(3, 100, 50, None);
+        let waits = sequencer.begin();
+        assert!((0..50).all(|_| matches!(sequencer.draw(0), Some(Draw::New(_)))));
+        assert_eq!(sequencer.draw(0), None, "there is nothing to write again either");
+        (0..50).for_each(|sequence| sequencer.written(0, sequence));
+        let later = sequencer.begin();
+        assert!((0..500).all(|_| !matches!(sequencer.draw(1), Some(Draw::New(_)))));
+        assert_eq!(sequencer.next(), 50);
+        sequencer.end(waits);
+        while sequencer.next() < 100 {
+            sequencer.draw(1);
+        }
+        assert!((0..500).all(|_| !matches!(sequencer.draw(1), Some(Draw::New(_)))));
+        sequencer.end(later);
+        assert!((0..500).any(|_| matches!(sequencer.draw(1), Some(Draw::New(_)))));
     }
 }

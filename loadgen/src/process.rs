@@ -31,7 +31,8 @@ pub(crate) fn kernel_bytes() -> Option<u64> {
     let slab = field("/proc/meminfo", "Slab:")? * 1024;
     let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
     let tcp = sockets.lines().find(|line| line.starts_with("TCP:"))?;
-    let pages: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
+    let pages: u64 =
+        tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
     Some(slab + pages * rustix::param::page_size() as u64)
 }
 

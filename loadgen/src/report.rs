@@ -67,6 +67,9 @@ pub(crate) struct Report {
     pub(crate) pings_sent: u64,
     pub(crate) pongs_received: u64,
     pub(crate) pings_answered: u64,
+    /// Frames that the slowest and the fastest client of a flood wrote.
+    pub(crate) client_frames_min: u64,
+    pub(crate) client_frames_max: u64,
     pub(crate) engine_cpu_share: f64,
     pub(crate) engine_cpu_ns_per_frame: f64,
     pub(crate) user_bytes_per_connection: f64,
@@ -114,7 +117,8 @@ impl Report {
     /// Takes the latencies of all fleet threads together.
     pub(crate) fn set_latencies(&mut self, threads: &[ThreadDone]) {
         let mut histogram =
-            hdrhistogram::Histogram::<u64>::new(3).expect("three digits are allowed");
+            hdrhistogram::Histogram::<u64>::new_with_bounds(1, crate::control::LATENCY_US_MAX, 3)
+                .expect("the bounds are constants");
         for (value, count) in threads.iter().flat_map(|thread| &thread.latencies) {
             histogram.saturating_record_n(*value, *count);
         }
@@ -231,7 +235,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -18,10 +18,12 @@ pub(crate) fn watch() -> std::io::Result<Arc<AtomicBool>> {
         runtime.block_on(async move {
             loop {
                 std::future::poll_fn(|cx| {
-                    interrupt.poll_recv(cx).map(drop).is_ready().then_some(()).map_or_else(
-                        || terminate.poll_recv(cx).map(drop),
-                        std::task::Poll::Ready,
-                    )
+                    interrupt
+                        .poll_recv(cx)
+                        .map(drop)
+                        .is_ready()
+                        .then_some(())
+                        .map_or_else(|| terminate.poll_recv(cx).map(drop), std::task::Poll::Ready)
                 })
                 .await;
                 seen.store(true, Ordering::Relaxed);

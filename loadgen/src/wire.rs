@@ -133,7 +133,10 @@ impl Inbox {
     }
 
     /// The next whole frame, as its kind and where its body lies ([`Self::body`]).
-    pub(crate) fn next(&mut self, network: &Network) -> Result<Option<(Kind, Range<usize>)>, String> {
+    pub(crate) fn next(
+        &mut self,
+        network: &Network,
+    ) -> Result<Option<(Kind, Range<usize>)>, String> {
         let rest = &self.bytes[self.start..];
         if rest.len() < HEADER_BYTES {
             return Ok(None);
@@ -142,9 +145,8 @@ impl Inbox {
             return Err(format!("a frame with magic {:02x?}", &rest[..2]));
         }
         let kind = Kind::from_byte(rest[2]).ok_or_else(|| format!("unknown kind {}", rest[2]))?;
-        let length = rest[3..HEADER_BYTES]
-            .iter()
-            .fold(0_u64, |length, byte| length << 8 | u64::from(*byte));
+        let length =
+            rest[3..HEADER_BYTES].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte));
         if length > network.limits.body_bytes_max(kind) {
             return Err(format!("a {kind:?} of {length} bytes"));
         }

@@ -51,11 +51,12 @@ impl EventLoop {
     pub(super) fn release(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.waits = None;
-        for parked in std::mem::take(&mut connection.parked) {
-            self.io.give_back(parked.lease);
-        }
+        let parked = std::mem::take(&mut connection.parked);
         if std::mem::take(&mut connection.crowded) {
             self.crowded -= 1;
+        }
+        for parked in parked {
+            self.let_go(parked);
         }
     }
 
@@ -81,8 +82,11 @@ impl EventLoop {
         }
         if connection.wants_receive() {
             connection.receive = Receive::Armed;
+            // While the lane is full a receive must not take more than one buffer: what comes has
+            // nowhere to go, and the others need theirs.
+            let once = !self.lane_waiters.is_empty();
             let group = connection.group;
-            self.submissions.push(Submission::Recv { conn, socket, group });
+            self.submissions.push(Submission::Recv { conn, socket, group, once });
         }
     }
 

@@ -25,6 +25,7 @@ use crossbeam_channel::Receiver;
 use peer::{ChainTip, CloseReason, ConnId, Endpoint, Input, Instant, Output, PeerInfo, Recipients};
 
 use self::closing::GOODBYE_TIMEOUT;
+pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
 use self::sending::SENDS_PER_TURN;
 use crate::connection::{Connections, Phase};
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
@@ -83,6 +84,8 @@ pub(crate) struct LoopLimits {
     pub(crate) connections_max: u32,
     /// Size of a small receive buffer.
     pub(crate) small_bytes: usize,
+    /// Most bytes that are copied out of parked buffers, of all connections together.
+    pub(crate) parked_copies_max: usize,
 }
 
 /// The engine's thread, as a value.
@@ -93,9 +96,8 @@ pub(crate) struct EventLoop {
     control: Receiver<Control>,
     now: Instant,
     tip: ChainTip,
+    limits: LoopLimits,
     connections: Connections,
-    /// Size of a small receive buffer.
-    small_bytes: usize,
     listeners: Vec<Listener>,
     /// Have something to send.
     dirty: VecDeque<ConnId>,
@@ -103,6 +105,8 @@ pub(crate) struct EventLoop {
     runnable: VecDeque<ConnId>,
     lane_waiters: VecDeque<ConnId>,
     buffer_waiters: [VecDeque<ConnId>; 2],
+    /// Bytes of what is parked outside of the buffers.
+    copied_bytes: usize,
     /// Are dialling or saying goodbye.
     watched: Vec<ConnId>,
     deferred: Vec<Deferred>,
@@ -142,12 +146,13 @@ impl EventLoop {
             now: Instant::START,
             tip: ChainTip::default(),
             connections: Connections::new(limits.connections_max),
-            small_bytes: limits.small_bytes,
+            limits,
             listeners: Vec::new(),
             dirty: VecDeque::new(),
             runnable: VecDeque::new(),
             lane_waiters: VecDeque::new(),
             buffer_waiters: [VecDeque::new(), VecDeque::new()],
+            copied_bytes: 0,
             watched: Vec::new(),
             deferred: Vec::new(),
             submissions: Vec::new(),

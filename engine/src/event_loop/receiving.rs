@@ -1,7 +1,7 @@
 //! Receiving: lent buffers go to the core, and what it has no credit for is parked.
 //!
 //! A connection that cannot go on waits in exactly one list, and while it waits the core knows that
-//! the pause is ours. Nothing is copied and nothing is lost: what is not read stays in the socket.
+//! the pause is ours. Nothing is lost: what is not read stays in the socket.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,11 +10,16 @@ use peer::{CloseReason, ConnId, Credit, Input};
 
 use super::closing::GOODBYE_BYTES_MAX;
 use super::{Deferred, EventLoop};
-use crate::connection::{PARKED_MAX, Parked, Phase, Receive, Waits};
+use crate::connection::{Held, PARKED_MAX, Parked, Phase, Receive, Waits};
 use crate::io::{Group, Lease, Submission};
 
 /// Frames that one connection may have handled before the others have had their turn.
 const FRAMES_PER_CONNECTION_PER_TURN: u32 = 256;
+
+/// Most bytes that are copied out of parked buffers, of all connections together. Beyond it they
+/// stay in their buffers, and receiving pauses for everybody when these are used up. Enough for
+/// 8,000 connections that have a small buffer parked each.
+pub(crate) const PARKED_COPIES_BYTES_MAX: usize = 32 << 20;
 
 /// A chain that leaves its lane full for this long raises an alarm.
 const CHAIN_STALL: Duration = Duration::from_secs(30);
@@ -62,11 +67,14 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         match connection.phase() {
             Phase::Open => {
-                let parked = Parked { lease, consumed: 0 };
+                let parked = Parked { held: Held::Lease(lease), consumed: 0 };
                 if connection.parked.is_empty() {
                     self.consume(conn, parked);
                 } else {
-                    connection.parked.push_back(parked);
+                    let parked = self.keep(parked);
+                    if let Some(connection) = self.connections.get_mut(conn) {
+                        connection.parked.push_back(parked);
+                    }
                 }
                 self.fit_group(conn, bytes);
                 self.bound_parked(conn);
@@ -86,13 +94,10 @@ impl EventLoop {
     /// Lets the core take what it has credit for; the rest is parked in front.
     pub(super) fn consume(&mut self, conn: ConnId, mut parked: Parked) {
         let turn = self.metrics.turns;
-        let Some(connection) = self.connections.get_mut(conn) else {
-            return self.io.give_back(parked.lease);
-        };
+        let Some(connection) = self.connections.get_mut(conn) else { return self.let_go(parked) };
         let share = FRAMES_PER_CONNECTION_PER_TURN.saturating_sub(connection.handled_in(turn));
         if share == 0 {
-            connection.parked.push_front(parked);
-            return self.make_wait(conn, Waits::Turn);
+            return self.park(conn, parked, Waits::Turn);
         }
         let room = self.bridge.room();
         let credit = Credit {
@@ -100,7 +105,11 @@ impl EventLoop {
             items: u32::try_from(room.items).unwrap_or(u32::MAX),
             bytes: room.bytes,
         };
-        let bytes = &self.io.bytes(&parked.lease)[parked.consumed..];
+        let bytes = match &parked.held {
+            Held::Lease(lease) => self.io.bytes(lease),
+            Held::Copy(bytes) => bytes,
+        };
+        let bytes = &bytes[parked.consumed..];
         let all = bytes.len();
         let frames = self.endpoint.counts().frames_received;
         let consumed = self.endpoint.handle(self.now, Input::Received { conn, bytes, credit });
@@ -110,20 +119,47 @@ impl EventLoop {
         if let Some(connection) = &mut open {
             connection.note_handled(turn, frames);
         }
-        match open {
-            Some(connection) if consumed < all => {
-                parked.consumed += consumed;
-                connection.parked.push_front(parked);
-                let waits = if frames >= share { Waits::Turn } else { Waits::Lane };
-                self.make_wait(conn, waits);
-            }
-            _ => self.io.give_back(parked.lease),
+        if open.is_none() || consumed == all {
+            return self.let_go(parked);
+        }
+        parked.consumed += consumed;
+        self.park(conn, parked, if frames >= share { Waits::Turn } else { Waits::Lane });
+    }
+
+    fn park(&mut self, conn: ConnId, parked: Parked, waits: Waits) {
+        let parked = self.keep(parked);
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.parked.push_front(parked);
+        }
+        self.make_wait(conn, waits);
+    }
+
+    /// Keeps what is parked in its buffer, unless half of the buffers are parked: then it is copied
+    /// out, so that those who have nothing to wait for can still be heard.
+    fn keep(&mut self, parked: Parked) -> Parked {
+        let Held::Lease(lease) = &parked.held else { return parked };
+        let full = self.is_parked_full(lease.group());
+        let rest = &self.io.bytes(lease)[parked.consumed..];
+        if !full || self.copied_bytes + rest.len() > self.limits.parked_copies_max {
+            return parked;
+        }
+        let copy = Box::from(rest);
+        self.copied_bytes += rest.len();
+        self.let_go(parked);
+        Parked { held: Held::Copy(copy), consumed: 0 }
+    }
+
+    /// What was parked matters no more.
+    pub(super) fn let_go(&mut self, parked: Parked) {
+        match parked.held {
+            Held::Lease(lease) => self.io.give_back(lease),
+            Held::Copy(bytes) => self.copied_bytes -= bytes.len(),
         }
     }
 
     /// A connection that fills its buffers gets larger ones, and back.
     pub(super) fn fit_group(&mut self, conn: ConnId, bytes: usize) {
-        let small = self.small_bytes;
+        let small = self.limits.small_bytes;
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let (misfit, patience, other) = match connection.group {
             Group::Small => (bytes >= small, MISFITS_SMALL, Group::Large),
@@ -262,13 +298,9 @@ impl EventLoop {
     }
 
     /// Receives again where buffers had run out: no more connections in a turn than half of the
-    /// buffers serve, since others are receiving already, and none while half of all buffers hold
-    /// what the chain has no room for.
+    /// buffers serve, since others are receiving already.
     pub(super) fn serve_buffer_waiters(&mut self) {
         for group in [Group::Small, Group::Large] {
-            if self.is_parked_full(group) {
-                continue;
-            }
             let places = self.io.buffers_shown(group).div_ceil(2) as usize;
             for _ in 0..places.min(self.buffer_waiters[group as usize].len()) {
                 let Some(conn) = self.buffer_waiters[group as usize].pop_front() else { break };
@@ -287,7 +319,7 @@ impl EventLoop {
     /// Whether connections wait for buffers that are there, and only for their turn.
     pub(super) fn has_servable_waiters(&self) -> bool {
         [Group::Small, Group::Large].into_iter().any(|group| {
-            !self.buffer_waiters[group as usize].is_empty() && !self.is_parked_full(group)
+            !self.buffer_waiters[group as usize].is_empty() && self.io.buffers_shown(group) > 0
         })
     }
 }

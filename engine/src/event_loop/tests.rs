@@ -26,6 +26,7 @@ struct Setup {
     small: (usize, u16),
     large: (usize, u16),
     lanes: bridge::Config,
+    parked_copies_max: usize,
     peer: Config,
 }
 
@@ -39,6 +40,7 @@ impl Default for Setup {
             small: (4_096, 64),
             large: (65_536, 8),
             lanes: bridge::Config { to_chain_items: 1_024, ..bridge::Config::default() },
+            parked_copies_max: PARKED_COPIES_BYTES_MAX,
             peer,
         }
     }
@@ -60,8 +62,11 @@ impl Stage {
         let (io, script) = ScriptedIo::new(setup.small, setup.large);
         let (loop_side, chain) = bridge::open(setup.lanes).unwrap();
         let (control, commands) = bounded(16);
-        let limits =
-            LoopLimits { connections_max: setup.connections_max, small_bytes: setup.small.0 };
+        let limits = LoopLimits {
+            connections_max: setup.connections_max,
+            small_bytes: setup.small.0,
+            parked_copies_max: setup.parked_copies_max,
+        };
         let endpoint = Endpoint::new(setup.peer, [7; 32]);
         let mut event_loop = EventLoop::new(Box::new(io), endpoint, loop_side, commands, limits);
         event_loop.listen(addr(3414)).unwrap();

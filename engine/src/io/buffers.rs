@@ -168,8 +168,8 @@ struct Pool {
     home: Vec<u16>,
     /// How many the kernel has, or will have with the next `publish`.
     shown: u32,
-    /// How many it is to have. The kernel takes buffers in turn, so that with all of them shown each
-    /// would have left the cache before it is used again.
+    /// How many it is to have. The kernel takes buffers in turn, so that with all of them shown
+    /// each would have left the cache before it is used again.
     window: u32,
     /// The kernel had none left since the last publication.
     ran_out: bool,
@@ -245,9 +245,9 @@ impl Pool {
         (WINDOW_BYTES_MIN / self.buffer_bytes).clamp(1, u32::from(self.count))
     }
 
-    /// The window at its largest. Small buffers are mostly filled in part, so many of them still are
-    /// little memory. Large ones come filled: when they run out, the connection waits for its turn,
-    /// which costs less than what is read after it has left the cache.
+    /// The window at its largest. Small buffers are mostly filled in part, so many of them still
+    /// are little memory. Large ones come filled: when they run out, the connection waits for its
+    /// turn, which costs less than what is read after it has left the cache.
     fn window_max(&self) -> u32 {
         match self.group {
             Group::Small => u32::from(self.count),

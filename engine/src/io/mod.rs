@@ -61,6 +61,13 @@ pub(crate) struct Lease {
     pub(super) bytes: u32,
 }
 
+impl Lease {
+    /// The pool that it is of.
+    pub(crate) const fn group(&self) -> Group {
+        self.group
+    }
+}
+
 /// Most frames of one send.
 pub(crate) const SEND_FRAMES_MAX: usize = 64;
 
@@ -81,8 +88,8 @@ pub(crate) enum Submission {
     Accept { listener: ListenerId },
     /// Make a socket and connect it.
     Connect { conn: ConnId, addr: SocketAddr },
-    /// Receive into buffers of a group until told otherwise (multishot).
-    Recv { conn: ConnId, socket: Socket, group: Group },
+    /// Receive into buffers of a group until told otherwise (multishot), or `once`.
+    Recv { conn: ConnId, socket: Socket, group: Group, once: bool },
     /// Ask the receive of this connection to end; its last completion still comes.
     CancelRecv { conn: ConnId },
     /// Ask the connect of this connection to end; its completion still comes.

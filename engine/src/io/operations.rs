@@ -112,9 +112,15 @@ impl Operations {
                     return Some(Completion::Connected { conn, result: Err(errno) });
                 }
             }
-            Submission::Recv { conn, socket, group } => {
-                let fd = self.open.borrow(socket).as_raw_fd();
-                let entry = opcode::RecvMulti::new(types::Fd(fd), group_id(group)).build();
+            Submission::Recv { conn, socket, group, once } => {
+                let fd = types::Fd(self.open.borrow(socket).as_raw_fd());
+                let entry = if once {
+                    // Without a length: as much as the buffer that is chosen holds.
+                    let recv = opcode::Recv::new(fd, std::ptr::null_mut(), 0);
+                    recv.buf_group(group_id(group)).build().flags(squeue::Flags::BUFFER_SELECT)
+                } else {
+                    opcode::RecvMulti::new(fd, group_id(group)).build()
+                };
                 self.push(queue, Op::of(recv(group), conn), entry);
             }
             Submission::CancelRecv { conn } => {

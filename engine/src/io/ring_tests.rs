@@ -105,7 +105,7 @@ impl Rig {
     }
 
     fn recv(&mut self, conn: ConnId, socket: Socket, group: Group) {
-        self.submissions.push(Submission::Recv { conn, socket, group });
+        self.submissions.push(Submission::Recv { conn, socket, group, once: false });
     }
 
     fn received(&mut self, conn: ConnId) -> (Result<Option<Lease>, i32>, bool) {

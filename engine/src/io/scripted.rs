@@ -39,7 +39,7 @@ pub(crate) struct Script(Rc<RefCell<State>>);
 pub(crate) enum Recorded {
     Accept { listener: ListenerId },
     Connect { conn: ConnId, addr: SocketAddr },
-    Recv { conn: ConnId, socket: Socket, group: Group },
+    Recv { conn: ConnId, socket: Socket, group: Group, once: bool },
     CancelRecv { conn: ConnId },
     CancelConnect { conn: ConnId },
     Send { conn: ConnId, socket: Socket, frames: Vec<(*const u8, usize)>, skip: usize },
@@ -87,6 +87,8 @@ struct Dial {
 struct Stream {
     conn: Option<ConnId>,
     recv: Option<Group>,
+    /// The receive is a single one.
+    once: bool,
     send: Option<Gathered>,
     send_result: Option<Result<usize, i32>>,
     /// Bytes that came, in the pieces in which they came.
@@ -403,11 +405,12 @@ impl State {
                 let before = self.dials.insert(conn, Dial { addr, result: None });
                 assert!(before.is_none(), "two connects of {conn:?}");
             }
-            Submission::Recv { conn, socket, group } => {
+            Submission::Recv { conn, socket, group, once } => {
                 let stream = self.stream(socket);
                 stream.belongs_to(conn);
                 assert!(stream.recv.is_none(), "two receives of {conn:?}");
                 stream.recv = Some(group);
+                stream.once = once;
             }
             Submission::CancelRecv { conn } => {
                 let of_conn = |stream: &&mut Stream| stream.conn == Some(conn);
@@ -520,7 +523,7 @@ impl Stream {
             let result = if let Some(bytes) = self.inbound.pop_front() {
                 match lend(group, free, lent, pools, bytes) {
                     Ok((lease, rest)) => {
-                        more = !std::mem::take(&mut self.cut_short);
+                        more = !std::mem::take(&mut self.cut_short) && !self.once;
                         rest.into_iter().for_each(|rest| self.inbound.push_front(rest));
                         Ok(Some(lease))
                     }
@@ -553,8 +556,8 @@ impl Recorded {
         match submission {
             Submission::Accept { listener } => Self::Accept { listener: *listener },
             Submission::Connect { conn, addr } => Self::Connect { conn: *conn, addr: *addr },
-            Submission::Recv { conn, socket, group } => {
-                Self::Recv { conn: *conn, socket: *socket, group: *group }
+            Submission::Recv { conn, socket, group, once } => {
+                Self::Recv { conn: *conn, socket: *socket, group: *group, once: *once }
             }
             Submission::CancelRecv { conn } => Self::CancelRecv { conn: *conn },
             Submission::CancelConnect { conn } => Self::CancelConnect { conn: *conn },

@@ -51,7 +51,8 @@ pub(crate) fn start(clients: Vec<(Rc<Client>, Inbox)>, crew: &Rc<Crew>) {
             let stamp = expected.borrow_mut().check(body);
             let Some((index, intended)) = stamp.filter(|_| kind == Kind::Transaction) else {
                 crew.tally(|tally| tally.corrupted += 1);
-                return crew.fault(format!("client {number}: {kind:?}, {} bytes, altered", body.len()));
+                return crew
+                    .fault(format!("client {number}: {kind:?}, {} bytes, altered", body.len()));
             };
             if receipts.insert(index) {
                 crew.tally(|tally| tally.received_once += 1);

@@ -34,7 +34,6 @@ async fn come_and_go(worker: u32, crew: Rc<Crew>) {
         match Client::connect(&crew, number, &mut inbox).await {
             Ok(client) => {
                 crew.latency(now_ns() - start);
-                crew.tally(|tally| tally.frames_received += 1);
                 let leaving = client.leave(&crew, &mut inbox);
                 if tokio::time::timeout(LEAVING_PATIENCE, leaving).await.is_err() {
                     crew.fault(format!("worker {worker}: the engine did not let it go"));

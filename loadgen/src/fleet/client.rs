@@ -1,6 +1,7 @@
 //! One client: its connection, its greeting, and the answers that any peer owes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,10 +13,23 @@ use tokio::sync::{Mutex, Notify};
 use crate::clock::now_ns;
 use crate::fleet::Crew;
 use crate::fleet::socket::{Socket, dial};
+use crate::plan::Stretch;
 use crate::wire::{self, Inbox};
 
 /// Patience for connecting and greeting; the engine's own is 10 s.
 const GREETING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a Ping is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Ping {
+    /// To measure its round trip from the instant at which it was to be sent.
+    Measure {
+        /// That instant.
+        intended_ns: u64,
+    },
+    /// To learn that the engine has handled the writes before it.
+    Mark(Stretch),
+}
 
 /// A connection whose handshake is done.
 pub(crate) struct Client {
@@ -23,9 +37,8 @@ pub(crate) struct Client {
     socket: Socket,
     /// Held while writing, so that frames of two tasks never mix.
     writing: Mutex<()>,
-    /// Pings without an answer yet, and when the last of them was to be sent.
-    pub(crate) pings_open: Cell<u32>,
-    pub(crate) ping_intended_ns: Cell<u64>,
+    /// Pings without an answer, the oldest first.
+    pings_open: RefCell<VecDeque<Ping>>,
     /// Told at each Pong, and when the connection ends.
     pub(crate) pong: Notify,
     pub(crate) gone: Cell<bool>,
@@ -57,8 +70,7 @@ impl Client {
             number,
             socket: dialled.socket,
             writing: Mutex::new(()),
-            pings_open: Cell::new(0),
-            ping_intended_ns: Cell::new(0),
+            pings_open: RefCell::default(),
             pong: Notify::new(),
             gone: Cell::new(false),
         };
@@ -71,7 +83,10 @@ impl Client {
                     return Err(format!("{kind:?} before the Shake"));
                 }
                 wire::check_shake(inbox.body(range), &crew.network)?;
-                crew.tally(|tally| tally.handshakes += 1);
+                crew.tally(|tally| {
+                    tally.handshakes += 1;
+                    tally.frames_received += 1;
+                });
                 return Ok(Rc::new(client));
             }
             client.read(crew, inbox).await?;
@@ -110,13 +125,22 @@ impl Client {
         (result, bytes)
     }
 
+    /// Pings without an answer yet.
+    pub(crate) fn pings_open(&self) -> usize {
+        self.pings_open.borrow().len()
+    }
+
+    /// Notes a Ping that is about to be written.
+    pub(crate) fn opens_ping(&self, crew: &Crew, ping: Ping) {
+        self.pings_open.borrow_mut().push_back(ping);
+        crew.tally(|tally| tally.pings += 1);
+    }
+
     /// Sends one Ping that was to be sent at `intended_ns`.
     pub(crate) async fn ping(&self, crew: &Crew, intended_ns: u64) -> io::Result<()> {
         let mut frame = Vec::new();
         wire::ping_or_pong(&mut frame, crew.network.magic, Kind::Ping);
-        self.pings_open.set(self.pings_open.get() + 1);
-        self.ping_intended_ns.set(intended_ns);
-        crew.tally(|tally| tally.pings += 1);
+        self.opens_ping(crew, Ping::Measure { intended_ns });
         self.write(crew, 1, frame).await.0
     }
 
@@ -143,7 +167,11 @@ impl Client {
             }
         };
         self.gone.set(true);
-        self.pong.notify_waiters();
+        for ping in self.pings_open.take() {
+            if let Ping::Mark(stretch) = ping {
+                crew.sequencer.borrow_mut().end(stretch);
+            }
+        }
         self.pong.notify_one();
         crew.tally(|tally| tally.connected -= 1);
         crew.fault(format!("client {}: {fault}", self.number));
@@ -177,11 +205,11 @@ impl Client {
     }
 
     fn on_pong(&self, crew: &Crew) -> Result<(), String> {
-        let open = self.pings_open.get().checked_sub(1).ok_or("a Pong without a Ping")?;
-        self.pings_open.set(open);
+        let open = self.pings_open.borrow_mut().pop_front().ok_or("a Pong without a Ping")?;
         crew.tally(|tally| tally.pongs += 1);
-        if open == 0 && self.ping_intended_ns.get() != 0 {
-            crew.latency(now_ns().saturating_sub(self.ping_intended_ns.replace(0)));
+        match open {
+            Ping::Measure { intended_ns } => crew.latency(now_ns().saturating_sub(intended_ns)),
+            Ping::Mark(stretch) => crew.sequencer.borrow_mut().end(stretch),
         }
         self.pong.notify_one();
         Ok(())

@@ -1,74 +1,36 @@
 //! Flooding: every client writes batches of frames as fast as the engine reads them.
 //!
-//! A Ping in every few batches bounds what a client has written and the engine has not yet
-//! handled: without it, socket buffers would hold so much that a duplicate could be handled long
-//! after younger ids, and its age would be unknown. A hundredth of the clients writes nothing but
-//! Pings at a fixed rate, and measures what a quiet peer sees of an engine under load.
+//! A Ping at the end of every few writes says when the engine has handled them, and two at most
+//! wait for an answer. This bounds what is under way, and with the sequencer's slack the age that
+//! a duplicate has when it is handled: without it, socket buffers would hold so much, and one
+//! client could wait for so long, that it would be unknown.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use codec::Kind;
 
-use crate::clock::now_ns;
-use crate::fleet::client::Client;
+use crate::fleet::client::{Client, Ping};
 use crate::fleet::{Crew, Phase, spawn};
-use crate::plan::{Draw, Id};
+use crate::plan::{Draw, Id, Stretch};
 use crate::wire::{self, Inbox};
 
 /// Clients of a flood receive little: answers and Pings.
 pub(crate) const INBOX_BYTES: usize = 512;
 
 /// Pings of one client that may wait for their answer.
-pub(crate) const PINGS_OPEN_MAX: u32 = 2;
+pub(crate) const PINGS_OPEN_MAX: usize = 2;
 
-/// One client of this many is a probe, and at least one, if there are any to spare.
-const CLIENTS_PER_PROBE: usize = 100;
-const CLIENTS_TO_SPARE: usize = 4;
-
-/// Period of a probe's Pings.
-const PROBE_PERIOD: Duration = Duration::from_millis(10);
-
-/// A buffer that grew beyond this is not kept: it held a block.
-const BUFFER_KEPT_BYTES: usize = 256 * 1024;
+/// Pause when there is nothing to write until others have been handled.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts the clients; they wait for the go.
 pub(crate) fn start(clients: Vec<(Rc<Client>, Inbox)>, crew: &Rc<Crew>) {
-    let probes = match clients.len() {
-        0..CLIENTS_TO_SPARE => 0,
-        count => count.div_ceil(CLIENTS_PER_PROBE),
-    };
-    for (index, (client, inbox)) in clients.into_iter().enumerate() {
+    for (client, inbox) in clients {
         crew.busy.set(crew.busy.get() + 1);
-        spawn(Rc::clone(&client).serve(Rc::clone(crew), inbox, unexpected));
-        if index < probes {
-            spawn(probe(client, Rc::clone(crew)));
-        } else {
-            spawn(write(client, Rc::clone(crew)));
-        }
+        spawn(Rc::clone(&client).serve(Rc::clone(crew), inbox, Crew::on_relayed));
+        spawn(write(client, Rc::clone(crew)));
     }
-}
-
-/// The engine relays nothing here: the chain accepts nothing.
-fn unexpected(crew: &Crew, kind: Kind, body: &[u8]) {
-    crew.fault(format!("a {kind:?} of {} bytes that nobody asked for", body.len()));
-}
-
-async fn probe(client: Rc<Client>, crew: Rc<Crew>) {
-    crew.reach(Phase::Go).await;
-    let mut intended = now_ns();
-    while crew.phase() < Phase::Stop && !client.gone.get() {
-        let wait = intended.saturating_sub(now_ns());
-        tokio::time::sleep(Duration::from_nanos(wait)).await;
-        if client.ping(&crew, intended).await.is_err() {
-            break;
-        }
-        while client.pings_open.get() > 0 && !client.gone.get() {
-            client.pong.notified().await;
-        }
-        intended += PROBE_PERIOD.as_nanos() as u64;
-    }
-    crew.busy.set(crew.busy.get() - 1);
 }
 
 /// One batch: what of it is new, and what is not.
@@ -83,50 +45,78 @@ struct Batch {
 
 async fn write(client: Rc<Client>, crew: Rc<Crew>) {
     crew.reach(Phase::Go).await;
-    let mut batch = Batch::default();
-    let mut writes = 0;
+    let mut frames = 0;
     while crew.phase() < Phase::Stop && !client.gone.get() {
-        batch.fill(&crew, client.number);
-        writes += 1;
-        if writes % crew.spec.writes_per_ping == 0 {
-            while client.pings_open.get() >= PINGS_OPEN_MAX && !client.gone.get() {
+        let stretch = crew.sequencer.borrow_mut().begin();
+        match write_stretch(&client, &crew, stretch).await {
+            Some(0) => {
+                crew.sequencer.borrow_mut().end(stretch);
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(written) => frames += written,
+            None => {
+                crew.sequencer.borrow_mut().end(stretch);
+                break;
+            }
+        }
+    }
+    let (slowest, fastest) = crew.client_frames.get().unwrap_or((frames, frames));
+    crew.client_frames.set(Some((slowest.min(frames), fastest.max(frames))));
+    crew.busy.set(crew.busy.get() - 1);
+}
+
+/// Writes some batches, and a Ping in the last; how many frames, or `None` if the connection broke.
+async fn write_stretch(client: &Client, crew: &Crew, stretch: Stretch) -> Option<u64> {
+    let number = u16::try_from(client.number).expect("the flags allow 60,000 clients");
+    let mut batch = Batch::default();
+    let mut frames = 0;
+    for write in 1..=crew.spec.writes_per_ping {
+        batch.fill(crew, number);
+        let cut_short = batch.frames < u64::from(crew.spec.frames_per_write);
+        let last = write == crew.spec.writes_per_ping || cut_short;
+        if last && frames + batch.frames == 0 {
+            return Some(0);
+        }
+        if last {
+            while client.pings_open() >= PINGS_OPEN_MAX && !client.gone.get() {
                 client.pong.notified().await;
             }
             wire::ping_or_pong(&mut batch.bytes, crew.network.magic, Kind::Ping);
-            client.pings_open.set(client.pings_open.get() + 1);
-            crew.tally(|tally| tally.pings += 1);
+            client.opens_ping(crew, Ping::Mark(stretch));
             batch.frames += 1;
         }
         let bytes = std::mem::take(&mut batch.bytes);
-        let (result, bytes) = client.write(&crew, batch.frames, bytes).await;
+        let (result, bytes) = client.write(crew, batch.frames, bytes).await;
         batch.bytes = bytes;
         if result.is_err() {
             // The reading task tells why the connection ended.
             crew.unwritten.borrow_mut().append(&mut batch.fresh);
-            break;
+            return None;
         }
+        frames += batch.frames;
         let mut sequencer = crew.sequencer.borrow_mut();
-        batch.fresh.iter().for_each(|sequence| sequencer.written(client.number, *sequence));
+        batch.fresh.iter().for_each(|sequence| sequencer.written(number, *sequence));
         crew.tally(|tally| {
             tally.duplicates += batch.duplicates;
             tally.old += batch.old;
         });
+        if last {
+            break;
+        }
     }
-    crew.busy.set(crew.busy.get() - 1);
+    Some(frames)
 }
 
 impl Batch {
-    fn fill(&mut self, crew: &Crew, client: u32) {
+    fn fill(&mut self, crew: &Crew, client: u16) {
         self.fresh.clear();
-        if self.bytes.capacity() > BUFFER_KEPT_BYTES {
-            self.bytes = Vec::new();
-        }
         self.bytes.clear();
-        self.frames = u64::from(crew.spec.frames_per_write);
-        (self.duplicates, self.old) = (0, 0);
+        (self.frames, self.duplicates, self.old) = (0, 0, 0);
         let mut sequencer = crew.sequencer.borrow_mut();
-        for _ in 0..self.frames {
-            let sequence = match sequencer.draw(client) {
+        for _ in 0..crew.spec.frames_per_write {
+            let Some(draw) = sequencer.draw(client) else { return };
+            self.frames += 1;
+            let sequence = match draw {
                 Draw::New(sequence) => {
                     self.fresh.push(sequence);
                     sequence

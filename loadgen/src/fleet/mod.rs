@@ -17,11 +17,11 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use codec::Network;
+use codec::{Kind, Network};
 use hdrhistogram::Histogram;
 use tokio::sync::{Semaphore, watch};
 
-use crate::control::{Backend, Event, Order, Spec, Tally, Task, ThreadDone};
+use crate::control::{Backend, Event, LATENCY_US_MAX, Order, Spec, Tally, Task, ThreadDone};
 use crate::plan::{Plan, Sequencer};
 use crate::wire::Inbox;
 use client::Client;
@@ -31,9 +31,6 @@ const HANDSHAKES_AT_ONCE: usize = 128;
 
 /// Most faults told in words by one thread.
 const FAULTS_MAX: usize = 10;
-
-/// Longest latency that is told apart: one minute.
-const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// How often a thread refreshes the counts that the parent is told.
 const REFRESH: Duration = Duration::from_millis(50);
@@ -60,6 +57,8 @@ struct Crew {
     latencies: RefCell<Histogram<u64>>,
     faults: RefCell<Vec<String>>,
     unwritten: RefCell<Vec<u64>>,
+    /// Frames that the slowest and the fastest client of a flood wrote.
+    client_frames: Cell<Option<(u64, u64)>>,
     cubic: Cell<bool>,
     nonce: Cell<u64>,
     phase: watch::Receiver<Phase>,
@@ -87,6 +86,18 @@ impl Crew {
         }
     }
 
+    /// A frame that is no answer: nothing is relayed here, except by an engine elsewhere, and then
+    /// it must be a payload of the plan, or of others than this fleet.
+    fn on_relayed(&self, kind: Kind, body: &[u8]) {
+        if !self.spec.relays {
+            return self.fault(format!("a {kind:?} of {} bytes for nothing", body.len()));
+        }
+        if self.plan.identify(body).is_some_and(|id| !self.plan.matches(id, kind, body)) {
+            self.tally(|tally| tally.corrupted += 1);
+            self.fault(format!("a relayed {kind:?} of {} bytes was altered", body.len()));
+        }
+    }
+
     /// A nonce that no two greetings share.
     fn nonce(&self) -> u64 {
         let nonce = self.nonce.get();
@@ -110,6 +121,7 @@ impl Crew {
             thread: self.thread,
             next: self.sequencer.borrow().next(),
             unwritten: self.unwritten.borrow().clone(),
+            client_frames: self.client_frames.get(),
             latencies: self
                 .latencies
                 .borrow()
@@ -221,6 +233,7 @@ fn run_thread(
         sequencer: RefCell::new(Sequencer::new(
             spec.seed ^ u64::from(thread) << 32,
             spec.window,
+            spec.slack,
             spec.old_age,
         )),
         tally: Cell::default(),
@@ -229,6 +242,7 @@ fn run_thread(
         ),
         faults: RefCell::default(),
         unwritten: RefCell::default(),
+        client_frames: Cell::new(None),
         cubic: Cell::new(true),
         nonce: Cell::new(
             crate::clock::now_ns() ^ u64::from(std::process::id()) << 40 ^ u64::from(thread) << 32,
@@ -266,13 +280,21 @@ const RING_COMPLETIONS: u32 = 32_768;
 
 async fn work(crew: Rc<Crew>, said: &mpsc::Sender<Said>, shared: Arc<Mutex<Tally>>) {
     spawn(refresh(Rc::clone(&crew), Arc::clone(&shared)));
-    let publish = |crew: &Crew| *shared.lock().expect("no thread panics with it") = crew.tally.get();
+    let publish =
+        |crew: &Crew| *shared.lock().expect("no thread panics with it") = crew.tally.get();
     match crew.spec.task {
         Task::Flood => flood::start(connect_all(&crew, flood::INBOX_BYTES).await, &crew),
         Task::Broadcast => {
             broadcast::start(connect_all(&crew, broadcast::INBOX_BYTES).await, &crew);
         }
-        Task::Idle => idle::start(connect_all(&crew, idle::INBOX_BYTES).await, &crew),
+        Task::Idle | Task::Probe => {
+            let clients = connect_all(&crew, idle::INBOX_BYTES).await;
+            let period = match crew.spec.task {
+                Task::Probe => idle::PROBE_PERIOD,
+                _ => idle::IDLE_PERIOD,
+            };
+            idle::start(clients, &crew, period);
+        }
         Task::Churn => churn::start(&crew),
     }
     publish(&crew);

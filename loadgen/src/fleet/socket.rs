@@ -32,11 +32,7 @@ pub(crate) struct Dialled {
 const SOURCES: u32 = 64;
 
 /// Dials, from one of many loopback addresses if the target is on loopback.
-pub(crate) async fn dial(
-    backend: Backend,
-    target: SocketAddr,
-    number: u32,
-) -> io::Result<Dialled> {
+pub(crate) async fn dial(backend: Backend, target: SocketAddr, number: u32) -> io::Result<Dialled> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -115,8 +111,9 @@ impl Socket {
         // It may be gone already, and then there is nobody to tell.
         let _ = match self {
             Self::Ring(stream) => stream.shutdown(std::net::Shutdown::Write),
-            Self::Epoll(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write)
-                .map_err(io::Error::from),
+            Self::Epoll(stream) => {
+                rustix::net::shutdown(stream, rustix::net::Shutdown::Write).map_err(io::Error::from)
+            }
         };
     }
 }

@@ -24,11 +24,13 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts an engine on a loopback port, and its chain.
+    /// Starts an engine on a loopback port, and its chain. `lane_items` bounds the commands that
+    /// wait for the engine.
     pub(crate) fn start(
         network: Network,
         connections: u32,
         seen: Option<SeenLimits>,
+        lane_items: Option<usize>,
         ledger: Option<Ledger>,
     ) -> Result<Self, String> {
         let mut config = Config::new(network);
@@ -37,6 +39,9 @@ impl Embedded {
         config.congestion_control = Some(CONGESTION_CONTROL.into());
         if let Some(seen) = seen {
             config.peer.seen = seen;
+        }
+        if let Some(items) = lane_items {
+            config.lanes.from_chain_items = items;
         }
         let (engine, side) = Engine::start(config).map_err(|error| error.to_string())?;
         let publisher = side.publisher();

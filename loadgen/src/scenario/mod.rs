@@ -25,18 +25,24 @@ const OLD_RECENT_IDS: u32 = 1 << 18;
 /// Duplicates are at most this many ids old, unless the engine remembers less.
 const WINDOW_MAX: u64 = 500_000;
 
-/// Of this many frames of a flood, one is new.
+/// With `--old-duplicates`, they are younger: the engine remembers less.
+const OLD_WINDOW_MAX: u64 = 100_000;
+
+/// Of this many frames of a flood, about one is new.
 const FRAMES_PER_NEW: u64 = 10;
 
-/// New ids that all clients of a flood together may have under way, unless one write of each is
-/// more: few enough that, with the window, all stay within what the engine remembers.
-const UNDER_WAY_MAX: u64 = 130_000;
+/// Most writes of a client between two Pings: a Pong then costs next to nothing.
+const WRITES_PER_PING_MAX: u64 = 8;
 
 /// Connections that one child process holds; the others need descriptors too.
 const CONNECTIONS_PER_CHILD: u32 = 9_000;
 
-/// Connections of a thread up to which tokio-uring keeps up with plain tokio.
-const RING_CONNECTIONS_MAX: u32 = 2_000;
+/// Flooding connections of a thread up to which tokio-uring keeps up with plain tokio; in the other
+/// scenarios it does so with all that were measured.
+const RING_FLOOD_CONNECTIONS_MAX: u32 = 2_000;
+
+/// Sends that wait on the lane of a burst.
+const BURST_SENDS_WAITING: usize = 300_000;
 
 /// What a run does.
 #[derive(Clone, Debug)]
@@ -49,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) children: u16,
     pub(crate) writes_per_ping: u32,
     pub(crate) window: u64,
+    pub(crate) slack: u64,
     pub(crate) old_age: Option<u64>,
     pub(crate) seen: Option<SeenLimits>,
     /// Payloads a second of a broadcast; `None`: as fast as the lane takes.
@@ -71,7 +78,7 @@ impl Setup {
             return Err("broadcast needs the embedded engine: only its chain can publish".into());
         }
         let (connections, seconds) = match task {
-            Task::Flood => (1_000, 10),
+            Task::Flood | Task::Probe => (1_000, 10),
             Task::Broadcast => (8_000, 10),
             Task::Idle => (10_000, 20),
             Task::Churn => (64, 10),
@@ -84,34 +91,41 @@ impl Setup {
         if fleet_threads > connections {
             return Err("there are more fleet threads than connections".into());
         }
-        let backend = common.backend.unwrap_or(
-            if connections / fleet_threads <= RING_CONNECTIONS_MAX {
+        let crowded = connections / fleet_threads > RING_FLOOD_CONNECTIONS_MAX;
+        let backend = common.backend.unwrap_or(match task {
+            Task::Flood | Task::Probe if crowded => Backend::Tokio,
+            Task::Flood | Task::Probe | Task::Broadcast | Task::Idle | Task::Churn => {
                 Backend::TokioUring
-            } else {
-                Backend::Tokio
-            },
-        );
+            }
+        });
         let ages = Ages::of(connections, common.frames_per_write, fleet_threads, old);
         Ok(Self {
             task,
             connections,
-            duration: common.duration.unwrap_or(Duration::from_secs(seconds)),
+            duration: common.duration.unwrap_or_else(|| Duration::from_secs(seconds)),
             backend,
             children,
             writes_per_ping: ages.writes_per_ping,
             window: ages.window,
+            slack: ages.slack,
             old_age: ages.old_age,
-            seen: old
-                .then(|| SeenLimits { recent_ids: OLD_RECENT_IDS, ..SeenLimits::default() }),
+            seen: old.then(|| SeenLimits { recent_ids: OLD_RECENT_IDS, ..SeenLimits::default() }),
             rate,
             common,
         })
     }
 
+    /// Payloads that may wait on the lane of a burst: about a second's sends, so that latency tells
+    /// of the engine and not of the length of a queue.
+    fn lane_items(&self) -> Option<usize> {
+        let burst = self.task == Task::Broadcast && self.rate.is_none();
+        burst.then(|| (BURST_SENDS_WAITING / self.connections as usize).clamp(2, 8_192))
+    }
+
     /// The name of the scenario.
     pub(crate) const fn name(&self) -> &'static str {
         match self.task {
-            Task::Flood => "flood",
+            Task::Flood | Task::Probe => "flood",
             Task::Broadcast => "broadcast",
             Task::Idle => "idle",
             Task::Churn => "churn",
@@ -123,23 +137,27 @@ impl Setup {
 struct Ages {
     writes_per_ping: u32,
     window: u64,
+    slack: u64,
     old_age: Option<u64>,
 }
 
 impl Ages {
     fn of(connections: u32, frames_per_write: u32, threads: u32, old: bool) -> Self {
+        let (recent, window) = if old {
+            (u64::from(OLD_RECENT_IDS), OLD_WINDOW_MAX)
+        } else {
+            (u64::from(SeenLimits::default().recent_ids), WINDOW_MAX)
+        };
+        // An old duplicate that comes again is remembered again: they are a tenth of the new ones.
+        let slack = (recent * 85 / 100 - window) / 2;
         // Two open Pings and the writes up to the next one: three times what lies between Pings.
-        let new_per_write =
-            3 * u64::from(connections) * u64::from(frames_per_write) / FRAMES_PER_NEW;
-        let writes_per_ping = (UNDER_WAY_MAX / new_per_write.max(1)).clamp(1, 8);
-        let under_way = new_per_write * writes_per_ping;
-        let recent = u64::from(if old { OLD_RECENT_IDS } else { SeenLimits::default().recent_ids });
-        // A tenth less than the engine remembers: old duplicates are remembered anew, too.
-        let window = (recent * 9 / 10).saturating_sub(under_way).clamp(1_000, WINDOW_MAX);
+        let under_way = 3 * u64::from(connections) * u64::from(frames_per_write) / FRAMES_PER_NEW;
+        let writes_per_ping = (slack / 2 / under_way.max(1)).clamp(1, WRITES_PER_PING_MAX);
         Self {
             writes_per_ping: writes_per_ping as u32,
-            window: (window / u64::from(threads)).max(1_000),
-            old_age: old.then_some(recent + under_way),
+            window: window / u64::from(threads),
+            slack: slack / u64::from(threads),
+            old_age: old.then_some(recent + 2 * slack),
         }
     }
 }
@@ -164,13 +182,10 @@ mod tests {
         for connections in [1, 20, 1_000, 8_000, 15_000] {
             for old in [false, true] {
                 let ages = Ages::of(connections, 54, 1, old);
-                let under_way = u64::from(ages.writes_per_ping * connections) * 3 * 54 / 10;
-                let recent = if old { OLD_RECENT_IDS } else { 1 << 20 };
-                if !old || connections <= 8_000 {
-                    assert!(ages.window + under_way <= u64::from(recent), "{connections} {old}");
-                }
-                assert!(ages.window <= WINDOW_MAX);
-                assert!(ages.old_age.is_none_or(|age| age > ages.window + under_way));
+                let recent = u64::from(if old { OLD_RECENT_IDS } else { 1 << 20 });
+                assert!(ages.window + 2 * ages.slack < recent, "{connections} {old}");
+                assert!((1..=8).contains(&ages.writes_per_ping));
+                assert!(ages.old_age.is_none_or(|age| age - 2 * ages.slack >= recent));
             }
         }
     }

@@ -27,6 +27,9 @@ const SETTLING_PATIENCE: Duration = Duration::from_secs(10);
 /// After everything arrived: time for what must not arrive.
 const STRAGGLERS: Duration = Duration::from_millis(300);
 
+/// Patience for a moment at which both sides have counted the same.
+const AGREEING_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How often the rates are taken.
 const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
 
@@ -35,6 +38,10 @@ const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
 const WARM_UP: Duration = Duration::from_millis(1_500);
 const WARM_UP_WORKERS: u32 = 64;
 
+/// One connection of this many is a probe in a flood, if there are some to spare.
+const CONNECTIONS_PER_PROBE: u32 = 100;
+const CONNECTIONS_TO_SPARE: u32 = 4;
+
 /// A run in preparation.
 pub(crate) struct Run<'a> {
     setup: Setup,
@@ -42,6 +49,17 @@ pub(crate) struct Run<'a> {
     engine: Option<Embedded>,
     told_to_stop: &'a AtomicBool,
     report: Report,
+}
+
+/// The readings of a run.
+struct Readings {
+    /// Before the first connection.
+    empty: Metrics,
+    /// When the traffic began and when it was to end: the rates are between these.
+    start: Reading,
+    stop: Reading,
+    /// When everything had arrived, or would not any more.
+    end: Reading,
 }
 
 /// Everything that is read at an instant.
@@ -91,7 +109,13 @@ impl<'a> Run<'a> {
                         .map(|seen| u64::from(seen.recent_ids) / u64::from(threads));
                     Ledger::new(plan, threads, old_age_min)
                 });
-                Some(Embedded::start(network.clone(), setup.connections, setup.seen, ledger)?)
+                Some(Embedded::start(
+                    network.clone(),
+                    setup.connections,
+                    setup.seen,
+                    setup.lane_items(),
+                    ledger,
+                )?)
             }
         };
         Ok(Self { setup, network, engine, told_to_stop, report })
@@ -103,6 +127,7 @@ impl<'a> Run<'a> {
             self.warm_up()?;
         }
         let memory = (process::resident_bytes(), process::kernel_bytes());
+        let empty = self.engine.as_ref().map(Embedded::metrics).unwrap_or_default();
         let mut children = Children::start(&self.specs())?;
         self.connect(&mut children)?;
         self.measure_memory(memory, children.tally().connected);
@@ -124,13 +149,14 @@ impl<'a> Run<'a> {
         let published = publishing.map_or(0, Publishing::end);
         let settled = match went_wrong {
             Some(error) => Err(error),
-            None => self.settle(&mut children, &start, published),
+            None => self.settle(&mut children, &empty, published),
         };
         if let Err(error) = settled {
             self.report.error(error);
         }
-        let end = self.read(&children);
-        self.account(&children, &start, &stop, &end, published);
+        let end = self.read_agreeing(&mut children, &empty);
+        let readings = Readings { empty, start, stop, end };
+        self.account(&children, &readings, published);
         drop(children);
         if let Some(engine) = self.engine.take()
             && let Err(error) = engine.shutdown()
@@ -155,6 +181,7 @@ impl<'a> Run<'a> {
             backend: self.setup.backend,
             network: NetworkSpec::of(&self.network),
             target: self.target(),
+            relays: self.engine.is_none(),
             connections,
             first_client: 0,
             threads: self.setup.common.threads,
@@ -164,30 +191,45 @@ impl<'a> Run<'a> {
             frames_per_write: self.setup.common.frames_per_write,
             writes_per_ping: self.setup.writes_per_ping,
             window: self.setup.window,
+            slack: self.setup.slack,
             old_age: self.setup.old_age,
         }
     }
 
-    /// The specs of all children, the connections shared evenly.
+    /// The specs of all children, the connections shared evenly. Of a flood's connections, a
+    /// hundredth are probes, in a child of their own.
     fn specs(&self) -> Vec<Spec> {
         let children = u32::from(self.setup.children);
-        let share = |n: u32| (u64::from(self.setup.connections) * u64::from(n)
-            / u64::from(children)) as u32;
-        (0..children)
+        let threads = u32::from(self.setup.common.threads);
+        let all = self.setup.connections;
+        let probes = match self.setup.task {
+            Task::Flood if all >= children * threads + CONNECTIONS_TO_SPARE => {
+                all.div_ceil(CONNECTIONS_PER_PROBE)
+            }
+            _ => 0,
+        };
+        let share = |n: u32| (u64::from(all - probes) * u64::from(n) / u64::from(children)) as u32;
+        let mut specs: Vec<_> = (0..children)
             .map(|index| Spec {
                 first_client: share(index),
                 first_thread: index as u16 * self.setup.common.threads,
                 ..self.spec(self.setup.task, share(index + 1) - share(index))
             })
-            .collect()
+            .collect();
+        if probes > 0 {
+            specs.push(Spec {
+                first_client: all - probes,
+                first_thread: (children * threads) as u16,
+                threads: 1,
+                ..self.spec(Task::Probe, probes)
+            });
+        }
+        specs
     }
 
     fn warm_up(&self) -> Result<(), String> {
-        let spec = Spec {
-            threads: 1,
-            backend: Backend::Tokio,
-            ..self.spec(Task::Churn, WARM_UP_WORKERS)
-        };
+        let spec =
+            Spec { threads: 1, backend: Backend::Tokio, ..self.spec(Task::Churn, WARM_UP_WORKERS) };
         let mut children = Children::start(&[spec])?;
         children.order(Order::Go)?;
         children.listen(WARM_UP)?;
@@ -252,14 +294,32 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Reads when both sides agree on the frames that went each way, which is soon: they are read
+    /// one after the other, and pings go on. If they never agree, the check will say so.
+    fn read_agreeing(&self, children: &mut Children, empty: &Metrics) -> Reading {
+        let deadline = Instant::now() + AGREEING_PATIENCE;
+        loop {
+            let reading = self.read(children);
+            let agree = self.engine.is_none() || disagreement(&reading, empty).is_none();
+            let gone = children.listen(Duration::from_millis(50)).is_err();
+            if agree || gone || Instant::now() > deadline {
+                return reading;
+            }
+        }
+    }
+
     /// Frames and bytes that stand for the progress of this scenario.
     fn progress(&self, reading: &Reading) -> (u64, u64) {
         let Reading { tally, metrics, .. } = reading;
         match (self.setup.task, self.engine.is_some()) {
             (Task::Churn, _) => (tally.handshakes, tally.bytes_sent),
             (Task::Broadcast, _) => (tally.frames_received, tally.bytes_received),
-            (Task::Flood | Task::Idle, true) => (metrics.frames_received, metrics.bytes_received),
-            (Task::Flood | Task::Idle, false) => (tally.frames_sent, tally.bytes_sent),
+            (Task::Flood | Task::Probe | Task::Idle, true) => {
+                (metrics.frames_received, metrics.bytes_received)
+            }
+            (Task::Flood | Task::Probe | Task::Idle, false) => {
+                (tally.frames_sent, tally.bytes_sent)
+            }
         }
     }
 
@@ -280,6 +340,9 @@ impl<'a> Run<'a> {
                 return Err(format!("the engine ended during the run: {end}"));
             }
             let reading = self.read(children);
+            if reading.at_ns - last_ns < SAMPLE_PERIOD.as_nanos() as u64 / 2 {
+                continue; // the rest of the time is too short for a rate
+            }
             let now = self.progress(&reading);
             let seconds = (reading.at_ns - last_ns) as f64 / 1e9;
             let per_second = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
@@ -290,7 +353,9 @@ impl<'a> Run<'a> {
             };
             self.report.samples.push(sample);
             (last_ns, last) = (reading.at_ns, now);
-            bar.set_position(((reading.at_ns - start.at_ns) / 1_000_000).min(duration_ns / 1_000_000));
+            bar.set_position(
+                ((reading.at_ns - start.at_ns) / 1_000_000).min(duration_ns / 1_000_000),
+            );
             bar.set_message(self.live(&sample, &reading, publishing));
         }
         bar.finish_and_clear();
@@ -310,7 +375,7 @@ impl<'a> Run<'a> {
                 publishing.map_or(0, Publishing::published)
             ),
             Task::Idle => format!("{} connections, {rate} frames/s", reading.tally.connected),
-            Task::Flood => {
+            Task::Flood | Task::Probe => {
                 let delivered =
                     self.engine.as_ref().map_or(0, |engine| engine.chain.counts().delivered);
                 format!("{rate} frames/s, {megabytes:.0} MB/s, {} delivered", grouped(delivered))
@@ -322,10 +387,10 @@ impl<'a> Run<'a> {
     fn settle(
         &self,
         children: &mut Children,
-        start: &Reading,
+        empty: &Metrics,
         published: u64,
     ) -> Result<(), String> {
-        let expected = published * start.tally.connected;
+        let expected = published * children.tally().connected;
         wait_for(children, |tally| (tally.received_once, tally.received_once >= expected))?;
         children.order(Order::Stop)?;
         let deadline = Instant::now() + SETTLING_PATIENCE * 2;
@@ -338,27 +403,19 @@ impl<'a> Run<'a> {
         wait_for(children, |tally| (tally.pongs, tally.pongs >= tally.pings))?;
         let Some(engine) = &self.engine else { return Ok(()) };
         let (wanted, old) = wanted(children);
-        let sent = children.tally().frames_sent - start.tally.frames_sent;
-        wait_for(children, |_| {
+        wait_for(children, |tally| {
             let counts = engine.chain.counts();
-            let received = engine.metrics().frames_received - start.metrics.frames_received;
+            let received = engine.metrics().frames_received - empty.frames_received;
             let flooded = self.setup.task != Task::Flood
                 || counts.delivered >= wanted && counts.hinted >= old;
-            let all = flooded && (self.setup.task == Task::Churn || received >= sent);
-            (counts.delivered + counts.hinted + received, all)
+            (counts.delivered + counts.hinted + received, flooded && received >= tally.frames_sent)
         })?;
         children.listen(STRAGGLERS)
     }
 
     /// Fills in the report.
-    fn account(
-        &mut self,
-        children: &Children,
-        start: &Reading,
-        stop: &Reading,
-        end: &Reading,
-        published: u64,
-    ) {
+    fn account(&mut self, children: &Children, readings: &Readings, published: u64) {
+        let Readings { start, stop, end, .. } = readings;
         let seconds = (stop.at_ns - start.at_ns) as f64 / 1e9;
         let (first, last) = (self.progress(start), self.progress(stop));
         let report = &mut self.report;
@@ -366,8 +423,8 @@ impl<'a> Run<'a> {
         report.frames_per_second = last.0.saturating_sub(first.0) as f64 / seconds;
         report.bytes_per_second = last.1.saturating_sub(first.1) as f64 / seconds;
         report.set_latencies(children.done());
-        let (tally, before) = (&end.tally, &start.tally);
-        report.frames_sent = tally.frames_sent - before.frames_sent;
+        let tally = &end.tally;
+        report.frames_sent = tally.frames_sent;
         report.duplicates = tally.duplicates + tally.old;
         report.duplicate_share = report.duplicates as f64 / report.frames_sent.max(1) as f64;
         report.handshakes = tally.handshakes;
@@ -376,7 +433,9 @@ impl<'a> Run<'a> {
         report.pings_answered = tally.pings_answered;
         self.account_clients(children, end, published);
         if self.engine.is_some() {
-            self.account_engine(children, start, stop, end);
+            self.account_engine(readings);
+            self.check_closes(readings);
+            self.check_flood(children, end);
         }
     }
 
@@ -399,13 +458,12 @@ impl<'a> Run<'a> {
             }
             Task::Churn => {
                 report.handshakes_per_second = report.frames_per_second;
-                report.frames_per_second = 0.0;
                 report.frames_received = tally.frames_received;
                 report.note("Latency is from dialling to the engine's Shake, connecting included.");
             }
-            Task::Flood => report.note(
-                "Latency is the round trip of Pings of quiet clients (one in a hundred), measured \
-                 from the instant at which each was to be sent.",
+            Task::Flood | Task::Probe => report.note(
+                "Latency is the round trip of Pings of quiet clients (one in a hundred, in a \
+                 process of their own), from the instant at which each was to be sent.",
             ),
             Task::Idle => report.note("Both sides ping each connection every 10 s."),
         }
@@ -423,87 +481,109 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn account_engine(
-        &mut self,
-        children: &Children,
-        start: &Reading,
-        stop: &Reading,
-        end: &Reading,
-    ) {
-        let Some(engine) = &self.engine else { return };
+    fn account_engine(&mut self, readings: &Readings) {
+        let Readings { empty, start, stop, end } = readings;
         let report = &mut self.report;
-        let seconds = report.seconds;
-        let (before, metrics) = (&start.metrics, &stop.metrics);
+        let (before, after) = (&start.metrics, &stop.metrics);
         let frames = |metrics: &Metrics| metrics.frames_received + metrics.frames_sent;
-        let handled = (frames(metrics) - frames(before)).max(1) as f64;
+        let handled = (frames(after) - frames(before)).max(1) as f64;
         let cpu_ns = stop.cpu_ns.saturating_sub(start.cpu_ns) as f64;
-        report.engine_cpu_share = cpu_ns / 1e9 / seconds;
+        report.engine_cpu_share = cpu_ns / 1e9 / report.seconds;
         report.engine_cpu_ns_per_frame = cpu_ns / handled;
         report.kernel_entries_per_frame =
-            (metrics.kernel_entries - before.kernel_entries) as f64 / handled;
-        report.turns_per_second = (metrics.turns - before.turns) as f64 / seconds;
+            (after.kernel_entries - before.kernel_entries) as f64 / handled;
+        report.turns_per_second = (after.turns - before.turns) as f64 / report.seconds;
         report.fixed_pool_bytes = end.metrics.fixed_pool_bytes;
         let sends = end.metrics.sends - before.sends;
         let payloads = end.metrics.payloads_sent - before.payloads_sent;
         report.payloads_per_send = payloads as f64 / sends.max(1) as f64;
         report.slow_reader_drops = end.metrics.relay_dropped - before.relay_dropped;
-        let received = end.metrics.frames_received - before.frames_received;
-        for (name, count) in end.metrics.closed_by_cause() {
-            let earlier = before.closed_by_cause().find(|(other, _)| *other == name);
-            let count = count - earlier.map_or(0, |(_, count)| count);
-            if count > 0 {
-                report.closed_by_cause.insert(name.into(), count);
-            }
-        }
         match self.setup.task {
-            Task::Broadcast => report.frames_sent = end.metrics.frames_sent - before.frames_sent,
-            Task::Churn => report.frames_received = received,
-            Task::Flood | Task::Idle => {
-                report.frames_received = received;
-                if received != report.frames_sent {
-                    let sent = report.frames_sent;
-                    report.error(format!("{sent} frames were sent, the engine counted {received}"));
-                }
+            Task::Broadcast => {
+                report.frames_sent = end.metrics.frames_sent - empty.frames_sent;
+            }
+            Task::Churn | Task::Flood | Task::Probe | Task::Idle => {
+                report.frames_received = end.metrics.frames_received - empty.frames_received;
             }
         }
-        let expected_closes: &[&str] = match self.setup.task {
-            Task::Churn => &["remote_closed"],
-            Task::Flood | Task::Broadcast | Task::Idle => &[],
-        };
-        let closes = report.closed_by_cause.clone();
-        for (cause, count) in closes {
-            if !expected_closes.contains(&cause.as_str()) {
-                report.error(format!("the engine closed {count} connections: {cause}"));
+        if self.setup.task != Task::Churn
+            && let Some(disagreement) = disagreement(end, empty)
+        {
+            report.error(disagreement);
+        }
+    }
+
+    /// Every connection that ended during the run is told, and is an error if it had to last.
+    fn check_closes(&mut self, readings: &Readings) {
+        let report = &mut self.report;
+        for (name, count) in readings.end.metrics.closed_by_cause() {
+            let earlier = readings.empty.closed_by_cause().find(|(other, _)| *other == name);
+            let count = count - earlier.map_or(0, |(_, count)| count);
+            if count == 0 {
+                continue;
+            }
+            report.closed_by_cause.insert(name.into(), count);
+            if self.setup.task != Task::Churn || name != "remote_closed" {
+                report.error(format!("the engine closed {count} connections: {name}"));
             }
         }
-        if self.setup.task == Task::Flood {
-            let written: Vec<_> = children
-                .done()
-                .iter()
-                .map(|thread| Written {
-                    thread: thread.thread,
-                    next: thread.next,
-                    unwritten: thread.unwritten.clone(),
-                })
-                .collect();
-            let (lost, complaints) = engine.chain.settle(&written);
-            let counts = engine.chain.counts();
-            let missing_old = end.tally.old.saturating_sub(counts.hinted);
-            report.delivered = counts.delivered;
-            report.hinted = counts.hinted;
-            report.hinted_first = counts.hinted_first;
-            report.lost = lost + missing_old;
-            report.doubled = counts.doubled;
-            report.corrupted = counts.corrupted;
-            complaints.into_iter().for_each(|complaint| report.error(complaint));
-            if missing_old > 0 {
-                report.error(format!("{missing_old} old duplicates did not arrive again"));
-            }
-            flood_notes(report, &self.setup);
-        }
-        if let Some(end) = engine.chain.end() {
+        if let Some(end) = self.engine.as_ref().and_then(|engine| engine.chain.end()) {
             report.error(format!("the engine ended: {end}"));
         }
+    }
+
+    /// Compares what the chain received with what the clients wrote.
+    fn check_flood(&mut self, children: &Children, end: &Reading) {
+        let (Some(engine), Task::Flood) = (&self.engine, self.setup.task) else { return };
+        let report = &mut self.report;
+        let written: Vec<_> = children
+            .done()
+            .iter()
+            .filter(|thread| thread.next > 0)
+            .map(|thread| Written {
+                thread: thread.thread,
+                next: thread.next,
+                unwritten: thread.unwritten.clone(),
+            })
+            .collect();
+        let (lost, complaints) = engine.chain.settle(&written);
+        let counts = engine.chain.counts();
+        let missing_old = end.tally.old.saturating_sub(counts.hinted);
+        report.delivered = counts.delivered;
+        report.hinted = counts.hinted;
+        report.hinted_first = counts.hinted_first;
+        report.lost = lost + missing_old;
+        report.doubled = counts.doubled;
+        report.corrupted = counts.corrupted;
+        complaints.into_iter().for_each(|complaint| report.error(complaint));
+        if missing_old > 0 {
+            report.error(format!("{missing_old} old duplicates did not arrive again"));
+        }
+        if written.is_empty() {
+            report.error("the clients never said what they wrote");
+        }
+        let frames = children.done().iter().filter_map(|thread| thread.client_frames);
+        if let Some((slowest, fastest)) =
+            frames.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+        {
+            report.client_frames_min = slowest;
+            report.client_frames_max = fastest;
+        }
+        flood_notes(report, &self.setup);
+    }
+}
+
+/// What the clients and the engine count differently, of the frames that went each way.
+fn disagreement(reading: &Reading, empty: &Metrics) -> Option<String> {
+    let Reading { tally, metrics, .. } = reading;
+    let received = metrics.frames_received - empty.frames_received;
+    let sent = metrics.frames_sent - empty.frames_sent;
+    if received != tally.frames_sent {
+        Some(format!("{} frames were sent, the engine counted {received}", tally.frames_sent))
+    } else if sent != tally.frames_received {
+        Some(format!("the engine counted {sent} frames sent, {} came", tally.frames_received))
+    } else {
+        None
     }
 }
 
@@ -518,9 +598,13 @@ fn flood_notes(report: &mut Report, setup: &Setup) {
     report.note(format!(
         "Traffic: the 2,500 transactions and the whole block of Bitcoin's block 702,861 as they \
          are, further ones of their size and content made unique, and synthetic transactions of \
-         {} bytes. Duplicates are at most {} payloads old.",
+         {} bytes. Duplicates are at most {} payloads old when they are drawn, and {} when the \
+         engine handles them. The slowest client wrote {} frames, the fastest {}.",
         setup.common.payload_bytes,
-        grouped(setup.window)
+        grouped(setup.window),
+        grouped(setup.window + 2 * setup.slack),
+        grouped(report.client_frames_min),
+        grouped(report.client_frames_max),
     ));
     match (setup.old_age, setup.seen) {
         (Some(age), Some(seen)) => report.note(format!(
@@ -540,10 +624,7 @@ fn flood_notes(report: &mut Report, setup: &Setup) {
 
 /// Listens until `look` is content, or sees no progress for too long: the check will say what is
 /// missing. `look` gives a number that grows with progress, and whether that is all.
-fn wait_for(
-    children: &mut Children,
-    look: impl Fn(&Tally) -> (u64, bool),
-) -> Result<(), String> {
+fn wait_for(children: &mut Children, look: impl Fn(&Tally) -> (u64, bool)) -> Result<(), String> {
     let mut last = (0, Instant::now());
     loop {
         let (progress, all) = look(&children.tally());

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use molva::{
-    ChainSide, Config, Engine, FromChain, Hash, Kind, Metrics, Payload, Request, SendError, ToChain,
-    Verdict,
+    ChainSide, Config, Engine, FromChain, Hash, Kind, Metrics, Payload, Request, SendError,
+    ToChain, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -184,7 +184,8 @@ impl WantingChain {
 
     /// Keeps a block or a transaction for those who ask for it. A header has its block's id.
     fn keep(&mut self, id: Hash, payload: &Payload) {
-        if !matches!(payload.kind(), Kind::Block | Kind::Transaction) || self.kept.contains_key(&id) {
+        if !matches!(payload.kind(), Kind::Block | Kind::Transaction) || self.kept.contains_key(&id)
+        {
             return;
         }
         self.kept.insert(id, payload.clone());

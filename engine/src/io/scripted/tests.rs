@@ -37,7 +37,7 @@ fn accepted() -> (ScriptedIo, Script, Socket) {
 }
 
 fn recv(socket: Socket) -> Submission {
-    Submission::Recv { conn: CONN, socket, group: Group::Small }
+    Submission::Recv { conn: CONN, socket, group: Group::Small, once: false }
 }
 
 fn send(socket: Socket, skip: usize) -> Submission {

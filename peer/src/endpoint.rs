@@ -326,16 +326,21 @@ impl Endpoint {
         self.send(conn, ping);
     }
 
-    /// Answers a ping. When our own is due within half a period it leaves in the same send: two
-    /// peers that ping each other then exchange two messages in one segment each.
+    /// Answers a ping. Our own rides with the pong, unless one left just before; the next is then
+    /// due a little later than a period, so that it rides with the next pong again. Two peers that
+    /// ping each other so exchange one send each and wake each other half as often.
     fn on_ping(&mut self, conn: ConnId, ping: Ping) {
         self.send(conn, self.greetings.pong.clone());
-        let half = self.config.ping_period / 2;
+        let period = self.config.ping_period;
         let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         session.agreement.tip =
             ChainTip { height: ping.height, total_difficulty: ping.total_difficulty };
-        if session.next_ping <= self.now.after(half) {
+        if session.next_ping <= self.now.after(period - period / 10) {
             self.ping(conn);
+            let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else {
+                return;
+            };
+            session.next_ping = session.next_ping.after(period / 20);
         }
     }
 

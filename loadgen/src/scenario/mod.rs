@@ -64,14 +64,22 @@ pub(crate) struct Setup {
 
 impl Setup {
     fn of(scenario: Scenario) -> Result<Self, String> {
-        let (task, common, old, rate) = match scenario {
-            Scenario::Flood(flood) => (Task::Flood, flood.common, flood.old_duplicates, None),
+        let mut memory = Memory::Default;
+        let (task, common, rate) = match scenario {
+            Scenario::Flood(flood) => {
+                memory = match flood.recent_ids {
+                    Some(ids) => Memory::Of(ids),
+                    None if flood.old_duplicates => Memory::Outlived,
+                    None => Memory::Default,
+                };
+                (Task::Flood, flood.common, None)
+            }
             Scenario::Broadcast(broadcast) => {
                 let rate = (!broadcast.burst).then_some(broadcast.rate);
-                (Task::Broadcast, broadcast.common, false, rate)
+                (Task::Broadcast, broadcast.common, rate)
             }
-            Scenario::Idle(common) => (Task::Idle, common, false, None),
-            Scenario::Churn(common) => (Task::Churn, common, false, None),
+            Scenario::Idle(common) => (Task::Idle, common, None),
+            Scenario::Churn(common) => (Task::Churn, common, None),
             Scenario::Serve(_) | Scenario::Fleet => unreachable!("they are no runs"),
         };
         if task == Task::Broadcast && common.target.is_some() {
@@ -98,7 +106,7 @@ impl Setup {
                 Backend::TokioUring
             }
         });
-        let ages = Ages::of(connections, common.frames_per_write, fleet_threads, old);
+        let ages = Ages::of(connections, common.frames_per_write, fleet_threads, memory)?;
         Ok(Self {
             task,
             connections,
@@ -109,7 +117,7 @@ impl Setup {
             window: ages.window,
             slack: ages.slack,
             old_age: ages.old_age,
-            seen: old.then(|| SeenLimits { recent_ids: OLD_RECENT_IDS, ..SeenLimits::default() }),
+            seen: memory.limits(),
             rate,
             common,
         })
@@ -133,6 +141,36 @@ impl Setup {
     }
 }
 
+/// What the embedded engine remembers exactly.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    Default,
+    /// Little, and duplicates older than it are sent too.
+    Outlived,
+    /// So many payloads.
+    Of(u32),
+}
+
+impl Memory {
+    const fn recent_ids(self) -> Option<u32> {
+        match self {
+            Self::Default => None,
+            Self::Outlived => Some(OLD_RECENT_IDS),
+            Self::Of(ids) => Some(ids),
+        }
+    }
+
+    /// A memory of a chosen size is small as a whole: its hints reach four times as far, as always.
+    fn limits(self) -> Option<SeenLimits> {
+        let recent_ids = self.recent_ids()?;
+        let older_ids = match self {
+            Self::Of(ids) => 4 * ids,
+            Self::Default | Self::Outlived => SeenLimits::DEFAULT.older_ids,
+        };
+        Some(SeenLimits { recent_ids, older_ids, ..SeenLimits::DEFAULT })
+    }
+}
+
 /// How old duplicates may be, and what bounds it.
 struct Ages {
     writes_per_ping: u32,
@@ -142,23 +180,36 @@ struct Ages {
 }
 
 impl Ages {
-    fn of(connections: u32, frames_per_write: u32, threads: u32, old: bool) -> Self {
-        let (recent, window) = if old {
-            (u64::from(OLD_RECENT_IDS), OLD_WINDOW_MAX)
-        } else {
-            (u64::from(SeenLimits::default().recent_ids), WINDOW_MAX)
+    fn of(
+        connections: u32,
+        frames_per_write: u32,
+        threads: u32,
+        memory: Memory,
+    ) -> Result<Self, String> {
+        let recent = memory.recent_ids().unwrap_or(SeenLimits::DEFAULT.recent_ids);
+        let recent = u64::from(recent);
+        let window = match memory {
+            Memory::Default => WINDOW_MAX,
+            Memory::Outlived => OLD_WINDOW_MAX,
+            Memory::Of(_) => (recent / 4).min(WINDOW_MAX),
         };
         // An old duplicate that comes again is remembered again: they are a tenth of the new ones.
         let slack = (recent * 85 / 100 - window) / 2;
         // Two open Pings and the writes up to the next one: three times what lies between Pings.
         let under_way = 3 * u64::from(connections) * u64::from(frames_per_write) / FRAMES_PER_NEW;
+        if under_way > 2 * slack && matches!(memory, Memory::Of(_)) {
+            return Err(format!(
+                "{connections} connections have {under_way} payloads under way: too many for a \
+                 memory of {recent}"
+            ));
+        }
         let writes_per_ping = (slack / 2 / under_way.max(1)).clamp(1, WRITES_PER_PING_MAX);
-        Self {
+        Ok(Self {
             writes_per_ping: writes_per_ping as u32,
             window: window / u64::from(threads),
             slack: slack / u64::from(threads),
-            old_age: old.then_some(recent + 2 * slack),
-        }
+            old_age: matches!(memory, Memory::Outlived).then_some(recent + 2 * slack),
+        })
     }
 }
 
@@ -180,10 +231,10 @@ mod tests {
     #[test]
     fn duplicates_stay_within_what_the_engine_remembers() {
         for connections in [1, 20, 1_000, 8_000, 15_000] {
-            for old in [false, true] {
-                let ages = Ages::of(connections, 54, 1, old);
-                let recent = u64::from(if old { OLD_RECENT_IDS } else { 1 << 20 });
-                assert!(ages.window + 2 * ages.slack < recent, "{connections} {old}");
+            for memory in [Memory::Default, Memory::Outlived, Memory::Of(1 << 19)] {
+                let ages = Ages::of(connections, 54, 1, memory).unwrap();
+                let recent = u64::from(memory.recent_ids().unwrap_or(1 << 20));
+                assert!(ages.window + 2 * ages.slack < recent, "{connections} {memory:?}");
                 assert!((1..=8).contains(&ages.writes_per_ping));
                 assert!(ages.old_age.is_none_or(|age| age - 2 * ages.slack >= recent));
             }

@@ -90,8 +90,8 @@ pub(crate) struct Flood {
     /// arrive, with the hint. The embedded engine then remembers 262,144 payloads exactly.
     #[arg(long)]
     pub(crate) old_duplicates: bool,
-    /// Payloads that the embedded engine remembers exactly; duplicates are at most a quarter as old.
-    /// With few of them the memory of what was seen fits into the processor's cache.
+    /// Payloads that the embedded engine remembers exactly; duplicates are at most a quarter as
+    /// old. With few of them the memory of what was seen fits into the processor's cache.
     #[arg(long, value_name = "N", conflicts_with = "old_duplicates",
           value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
     pub(crate) recent_ids: Option<u32>,

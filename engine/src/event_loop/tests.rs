@@ -263,9 +263,3 @@ fn kinds(wire: &[u8]) -> Vec<Kind> {
     assert!(rest.is_empty() && decoder.is_empty(), "half a frame");
     kinds
 }
-
-fn receives_of(recorded: &[Recorded], of: Socket) -> usize {
-    let is_receive =
-        |one: &&Recorded| matches!(one, Recorded::Recv { socket, .. } if *socket == of);
-    recorded.iter().filter(is_receive).count()
-}

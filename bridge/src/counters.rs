@@ -53,6 +53,9 @@ metrics! {
     unknown_frames,
     /// Relayed frames dropped because a send queue was full.
     relay_dropped,
+    /// Commands of the chain that were not carried out: a payload of another network, or of a kind
+    /// that is not relayed.
+    commands_refused,
     /// Send operations.
     sends,
     /// Payloads queued for sending, one for each recipient.

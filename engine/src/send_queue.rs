@@ -28,7 +28,7 @@ const FRAME_OVERHEAD: usize = 32;
 
 /// Bytes of one send, unless its first frame alone is larger: enough to pay for the system's work
 /// many times over, little enough that control messages are not kept waiting.
-const SEND_BYTES: usize = 256 << 10;
+pub(crate) const SEND_BYTES: usize = 256 << 10;
 
 /// Empty queues keep at most this many places.
 const CAPACITY_KEPT: usize = 8;
@@ -109,9 +109,11 @@ impl SendQueue {
         self.classes.iter().all(VecDeque::is_empty)
     }
 
-    /// Whether a class is half full: its reader lags behind.
+    /// Whether a class of what is relayed is half full: its reader lags behind. Control messages do
+    /// not count: a peer can ask for as many answers as it likes.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.bytes.iter().zip(BYTES_MAX).any(|(bytes, most)| *bytes >= most / 2)
+        let relayed = [Class::Block as usize, Class::Transaction as usize];
+        relayed.into_iter().any(|class| self.bytes[class] >= BYTES_MAX[class] / 2)
     }
 
     /// Moves what one send takes into `gathered`: whole frames, the most urgent class first.

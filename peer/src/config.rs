@@ -21,9 +21,10 @@ pub struct Config {
     /// send whole transactions.
     pub capabilities: Capabilities,
     /// The address we tell peers we listen on; they use its port. Default: unspecified, with the
-    /// network's port.
+    /// network's port; while it is unspecified, the engine puts in the port of its first listener.
     pub advertised: SocketAddr,
-    /// Peers to hold: dialled at start, and again with a back-off when lost. At most [`HELD_MAX`].
+    /// Peers to hold: dialled at start, and again with a back-off when lost: after a second at
+    /// first, after half a minute if they said goodbye. At most [`HELD_MAX`].
     pub connect: Vec<SocketAddr>,
     /// How many payloads are remembered, and how exactly.
     pub seen: SeenLimits,

@@ -74,6 +74,9 @@ pub struct Counts {
     pub unknown_frames: u64,
     /// Requests of the chain that were not sent: the peer had left, or owed too many answers.
     pub requests_unsent: u64,
+    /// Commands of the chain that were not carried out: a payload of another network, or of a kind
+    /// that is not relayed.
+    pub commands_refused: u64,
     /// Bytes that half-received frames occupy now.
     pub assembly_bytes: u64,
     /// Connections that ended, by the position of their reason in [`CloseReason::ALL`].
@@ -94,6 +97,7 @@ impl Default for Counts {
             duplicate_bytes: 0,
             unknown_frames: 0,
             requests_unsent: 0,
+            commands_refused: 0,
             assembly_bytes: 0,
             closed: [0; CloseReason::ALL.len()],
         }
@@ -196,6 +200,14 @@ impl Endpoint {
         self.relay.memory_bytes()
     }
 
+    /// Tells peers of later handshakes that we listen on this port, unless the configuration names
+    /// an address of its own.
+    pub const fn advertise(&mut self, port: u16) {
+        if self.config.advertised.ip().is_unspecified() {
+            self.config.advertised.set_port(port);
+        }
+    }
+
     fn on_accepted(&mut self, conn: ConnId, addr: SocketAddr) {
         self.peers.insert(conn, Peer::new(addr, Direction::Inbound, self.now));
         self.schedule(conn);
@@ -234,7 +246,7 @@ impl Endpoint {
 
     fn on_dropped(&mut self, conn: ConnId, payload: &Payload) {
         let slot = self.peers.get(conn).and_then(Peer::session).and_then(|session| session.slot);
-        self.relay.mark(slot, payload, false);
+        self.relay.unmark(slot, payload);
     }
 
     /// The connection is gone without our doing; the phase tells more than the driver can know.
@@ -472,6 +484,10 @@ impl Endpoint {
     }
 
     fn on_command(&mut self, command: FromChain) {
+        if !self.is_ours(&command) {
+            self.counts.commands_refused += 1;
+            return;
+        }
         match command {
             FromChain::Publish(payload) => self.outbox.extend(self.relay.spread(payload)),
             FromChain::Verdict { payload, verdict: Verdict::Accept, .. } => {
@@ -486,6 +502,17 @@ impl Endpoint {
             FromChain::Request { to, request } => self.ask(to, &request),
             FromChain::Deliver { to, payload } => self.deliver(to, payload),
         }
+    }
+
+    /// Whether what the chain wants sent is a payload of this network: anything else would end the
+    /// connections that it goes to.
+    fn is_ours(&self, command: &FromChain) -> bool {
+        let (payload, fits) = match command {
+            FromChain::Publish(payload) => (payload, payload.kind().is_relay()),
+            FromChain::Deliver { payload, .. } => (payload, true),
+            FromChain::Verdict { .. } | FromChain::Request { .. } => return true,
+        };
+        fits && payload.frame().starts_with(&self.config.network.magic)
     }
 
     fn ask(&mut self, to: ConnId, request: &Request) {
@@ -514,7 +541,7 @@ impl Endpoint {
     fn deliver(&mut self, to: ConnId, payload: Payload) {
         let Some(session) = self.peers.get(to).and_then(Peer::session) else { return };
         if payload.kind().is_relay() {
-            self.relay.mark(session.slot, &payload, true);
+            self.relay.mark(session.slot, &payload);
         }
         self.send(to, payload);
     }

@@ -45,7 +45,7 @@ pub enum Fault {
     /// Nothing came for too long.
     #[error("silent for {0:?}")]
     Silent(Duration),
-    /// It holds the most of an assembly memory that is used up.
+    /// The assembly memory is used up, and it has held its part of it longest.
     #[error("assembly memory is used up")]
     AssemblyFull,
 }

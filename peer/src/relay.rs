@@ -151,14 +151,19 @@ impl Relay {
         self.seen.forget(print);
     }
 
-    /// This peer has it now, sent by us on request, or, if not `has`, did not get it after all.
-    pub(crate) fn mark(&mut self, slot: Option<PeerSlot>, payload: &Payload, has: bool) {
+    /// This peer has it now, sent by us on request.
+    pub(crate) fn mark(&mut self, slot: Option<PeerSlot>, payload: &Payload) {
+        let print = self.fingerprint(payload.frame());
+        if let Some(sequence) = self.lookup(print) {
+            self.note(slot, sequence);
+        }
+    }
+
+    /// This peer did not get it after all.
+    pub(crate) fn unmark(&mut self, slot: Option<PeerSlot>, payload: &Payload) {
         let Some(slot) = slot else { return };
         let print = self.fingerprint(payload.frame());
-        let Some(sequence) = self.lookup(print) else { return };
-        if has {
-            self.inventory.note(slot, sequence);
-        } else {
+        if let Some(sequence) = self.lookup(print) {
             self.inventory.unnote(slot, sequence);
         }
     }

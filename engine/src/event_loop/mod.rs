@@ -29,17 +29,24 @@ pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
 use self::sending::SENDS_PER_TURN;
 use crate::connection::{Connections, Phase};
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
+use crate::send_queue::SEND_BYTES;
 
 /// Completions handled in one turn; the rest follow in the next. About a millisecond of frames at
 /// most, so that answers and deadlines do not wait for all that has come.
 const COMPLETIONS_PER_TURN: usize = 256;
 
-/// Commands of the chain in one turn. Bounds what a turn adds to the send queues.
+/// Commands of the chain in one turn, if their payloads are not more than one send takes: a turn
+/// must not add more to a queue than it can take out.
 const FROM_CHAIN_PER_TURN: usize = 256;
 
 /// While more connections than this wait for their send to be submitted, the chain's commands
 /// wait on their lane: a broadcast paces itself.
 const SEND_BACKLOG_MAX: usize = 4 * SENDS_PER_TURN;
+
+/// How long the chain's commands wait for a majority that lags; then its queues fill up and drop.
+/// Long enough for a system that is behind as a whole, and as long as hostile readers can hold
+/// everybody up.
+const CROWD_HOLD_MAX: Duration = Duration::from_secs(2);
 
 /// How often dials, goodbyes and sends in the kernel are looked at, while there are any.
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
@@ -119,6 +126,8 @@ pub(crate) struct EventLoop {
     sends_in_kernel: usize,
     /// Connections whose queue is half full although they read.
     crowded: usize,
+    /// Since when more than half of the connections are crowded.
+    crowded_since: Option<Instant>,
     /// The chain's commands wait for sends to leave.
     held_back: bool,
     /// Operations reaped by the last wait, and the bytes consumed by then.
@@ -162,6 +171,7 @@ impl EventLoop {
             metrics: Metrics::default(),
             sends_in_kernel: 0,
             crowded: 0,
+            crowded_since: None,
             held_back: false,
             last_reaped: 0,
             last_bytes: 0,
@@ -176,6 +186,9 @@ impl EventLoop {
         let (id, bound) = self.io.listen(addr)?;
         self.listeners.push(Listener { id, retry_at: None });
         self.submissions.push(Submission::Accept { listener: id });
+        if self.listeners.len() == 1 {
+            self.endpoint.advertise(bound.port());
+        }
         Ok(bound)
     }
 
@@ -305,10 +318,15 @@ impl EventLoop {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Dial { addr } => self.dial(addr),
-            Output::Send { to: Recipients::One(conn), payload } => self.enqueue(conn, payload),
+            Output::Send { to: Recipients::One(conn), payload } => {
+                // Dropped, it is not told: the inventory knows of broadcasts only.
+                let _ = self.enqueue(conn, payload);
+            }
             Output::Send { to: Recipients::Many(conns), payload } => {
                 for conn in conns {
-                    self.enqueue(conn, payload.clone());
+                    if let Some(dropped) = self.enqueue(conn, payload.clone()) {
+                        self.deferred.push(Deferred::Dropped(conn, dropped));
+                    }
                 }
             }
             Output::Close { conn, reason } => self.say_goodbye(conn, reason),
@@ -375,15 +393,29 @@ impl EventLoop {
     }
 
     fn take_from_chain(&mut self) {
+        let mut bytes = 0;
         for _ in 0..FROM_CHAIN_PER_TURN {
             let behind = self.dirty.len() > SEND_BACKLOG_MAX;
-            self.held_back = behind || 2 * self.crowded > self.connections.len();
+            self.held_back = behind || self.waits_for_crowd();
             if self.held_back {
                 return;
             }
             let Some(command) = self.bridge.pop() else { return };
+            bytes += command.bytes();
             self.feed(Input::FromChain(command));
+            if bytes >= SEND_BYTES {
+                return;
+            }
         }
+    }
+
+    /// Whether the commands wait because more than half of the connections lag behind.
+    fn waits_for_crowd(&mut self) -> bool {
+        if 2 * self.crowded <= self.connections.len() {
+            self.crowded_since = None;
+            return false;
+        }
+        self.now.since(*self.crowded_since.get_or_insert(self.now)) < CROWD_HOLD_MAX
     }
 
     fn publish_metrics(&mut self) {
@@ -399,6 +431,7 @@ impl EventLoop {
         self.metrics.duplicates = counts.duplicates;
         self.metrics.duplicate_bytes = counts.duplicate_bytes;
         self.metrics.unknown_frames = counts.unknown_frames;
+        self.metrics.commands_refused = counts.commands_refused;
         self.metrics.assembly_bytes = counts.assembly_bytes;
         self.metrics.kernel_entries = self.io.entries();
         self.metrics.fixed_pool_bytes =

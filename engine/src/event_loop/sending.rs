@@ -105,11 +105,9 @@ impl EventLoop {
         self.after_operation(conn);
     }
 
-    pub(super) fn enqueue(&mut self, conn: ConnId, payload: Payload) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        if !connection.is_open() {
-            return;
-        }
+    /// Puts a payload into a connection's queue; gives it back if it was relayed and is dropped.
+    pub(super) fn enqueue(&mut self, conn: ConnId, payload: Payload) -> Option<Payload> {
+        let connection = self.connections.get_mut(conn).filter(|one| one.is_open())?;
         match connection.queue.push(payload) {
             Pushed::Queued => {
                 if !connection.dirty {
@@ -123,10 +121,11 @@ impl EventLoop {
             }
             Pushed::Full(payload) if payload.kind().is_relay() => {
                 self.metrics.relay_dropped += 1;
-                self.deferred.push(Deferred::Dropped(conn, payload));
+                return Some(payload);
             }
             Pushed::Full(_) => self.deferred.push(Deferred::Lost(conn, CloseReason::SlowReader)),
         }
+        None
     }
 
     pub(super) fn look_at_sends(&mut self) {

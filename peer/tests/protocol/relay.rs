@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use codec::{FRAME_HEADER_BYTES, Hash, Kind, Message, Payload};
+use codec::{FRAME_HEADER_BYTES, Hash, Kind, Message, Network, Payload};
 use peer::{
     CloseReason, ConnId, Freshness, FromChain, Input, InventoryLimits, REQUEST_MEMORY,
     REQUESTS_PER_PEER_MAX, Recipients, Request, SeenLimits, ToChain, Verdict,
 };
 
 use crate::solo::{
-    Out, Solo, addr, hash, message, millis, payload, ping, promise, raw_frame, recipients, secs,
-    sent_kinds, source, transaction,
+    NET, Out, Solo, addr, hash, message, millis, payload, ping, promise, raw_frame, recipients,
+    secs, sent_kinds, source, transaction,
 };
 
 fn event(conn: ConnId, payload: &Payload, freshness: Freshness) -> Out {
@@ -170,7 +170,7 @@ fn unsolicited_answers_are_refused_from_their_header() {
 fn headers_come_once_for_each_request() {
     let mut solo = Solo::small();
     let conn = solo.join(0);
-    let headers = Payload::seal(&crate::solo::NET, Kind::Headers, &[7; 3_000]).unwrap();
+    let headers = Payload::seal(&NET, Kind::Headers, &[7; 3_000]).unwrap();
     for _ in 0..2 {
         let request = Request::Headers(Box::new([hash(1), hash(2)]));
         assert_eq!(ask(&mut solo, conn, request), [Kind::GetHeaders]);
@@ -301,7 +301,7 @@ fn probe(solo: &mut Solo, spy: ConnId, body: &[u8]) -> Vec<Vec<Out>> {
     .iter()
     .map(|bytes| solo.receive(spy, bytes))
     .collect();
-    let fluff = Payload::seal(&crate::solo::NET, Kind::Transaction, body).unwrap();
+    let fluff = Payload::seal(&NET, Kind::Transaction, body).unwrap();
     seen.push(solo.judge(spy, &fluff, Verdict::Accept));
     seen.push(solo.publish(&fluff));
     seen.push(solo.run_for(secs(20)).into_iter().map(|(_, output)| output).collect());
@@ -429,4 +429,16 @@ fn a_goodbye_and_a_ban_end_a_connection() {
     assert_eq!(closed, [conns[0], conns[1], early]);
     assert_eq!(solo.handle(Input::Hold { addr: addr(3) }), [], "nobody is dialled any more");
     assert_eq!(solo.endpoint.peers().count(), 0);
+}
+
+#[test]
+fn what_is_not_for_this_network_or_not_relayed_is_refused() {
+    let mut solo = Solo::small();
+    solo.join(0);
+    let foreign = Payload::seal(&Network::GRIN_MAIN, Kind::Transaction, &[1]).unwrap();
+    let control = Payload::seal(&NET, Kind::Ping, &[0; 16]).unwrap();
+    for payload in [foreign, control] {
+        assert_eq!(solo.handle(Input::FromChain(FromChain::Publish(payload))), []);
+    }
+    assert_eq!(solo.endpoint.counts().commands_refused, 2);
 }

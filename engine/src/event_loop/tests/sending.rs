@@ -207,6 +207,33 @@ fn readers_that_all_stand_still_are_waited_for_a_second_only() {
     for _ in 0..6 {
         stage.pass(Duration::from_millis(250));
     }
+    stage.turns(20);
     assert!(stage.metrics().relay_dropped > 0, "the chain is not held back by them any more");
+    assert_eq!(stage.closed_in_all(), 0);
+}
+
+/// Each send of theirs goes on a little within the second, so that none of them ever stands still.
+#[test]
+fn readers_that_only_just_go_on_hold_the_chain_back_for_two_seconds_only() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(3);
+    let crawling = &peers[..2];
+    for payload in flood(0) {
+        stage.publish(&payload);
+        stage.turns(2);
+    }
+    assert_eq!(stage.metrics().relay_dropped, 0, "they are waited for");
+    for half_second in 1..=8 {
+        for peer in crawling {
+            stage.script.sent(*peer, 1_000);
+        }
+        stage.pass(Duration::from_millis(250));
+        stage.deliver(&peers[2..]);
+        stage.pass(Duration::from_millis(250));
+        let dropped = stage.metrics().relay_dropped;
+        assert!(half_second > 2 || dropped == 0, "{dropped} dropped after {half_second}");
+    }
+    assert!(stage.metrics().relay_dropped > 0, "they are not waited for any more");
+    assert_eq!(stage.script.take_wire(peers[2]).len(), frames(&flood(0)).len());
     assert_eq!(stage.closed_in_all(), 0);
 }

@@ -11,7 +11,7 @@ use codec::{
 };
 
 use crate::chain::{Freshness, ToChain};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Counts, Endpoint};
 use crate::event::{ConnId, Credit};
 use crate::fault::Fault;
 use crate::peer::Peer;
@@ -118,9 +118,7 @@ impl Endpoint {
                 peer.admits_unknown()?;
             }
             if peer.decoder.is_empty() && frame.is_none() {
-                counts.unknown_frames += 1; // unknown and empty
-                counts.frames_received += 1;
-                credit.frames = credit.frames.saturating_sub(1);
+                on_unknown(counts, credit); // and empty
                 return Ok(());
             }
         }
@@ -137,14 +135,12 @@ impl Endpoint {
             let skipping = peer.decoder.is_skipping();
             frame = peer.decoder.resume(rest, &config.network)?;
             if skipping && peer.decoder.is_empty() {
-                counts.unknown_frames += 1;
-                counts.frames_received += 1;
-                credit.frames = credit.frames.saturating_sub(1);
+                on_unknown(counts, credit);
             }
         }
         let Some(frame) = frame else { return Ok(()) };
         peer.admits(frame.kind(), *now)?;
-        let print = self.relay.fingerprint(frame.bytes());
+        let print = self.print_of(Some(frame.kind()), frame.bytes());
         let consumed = self.on_frame(conn, frame, print, credit)?;
         assert!(consumed, "the credit was checked before the frame was completed");
         Ok(())
@@ -172,10 +168,7 @@ impl Endpoint {
                 }
             };
             let (frame, behind) = input.split_at(bytes);
-            let print = match kind {
-                Some(kind) if kind.is_relay() => self.relay.fingerprint(frame),
-                _ => Fingerprint::NONE,
-            };
+            let print = self.print_of(kind, frame);
             cuts[count] = Cut { kind, frame, print, known: None };
             count += 1;
             input = behind;
@@ -258,9 +251,7 @@ impl Endpoint {
         let Some(peer) = self.peers.get(conn) else { return Ok(true) };
         let Some(kind) = cut.kind else {
             peer.admits_unknown()?;
-            self.counts.unknown_frames += 1;
-            self.counts.frames_received += 1;
-            credit.frames -= 1;
+            on_unknown(&mut self.counts, credit);
             return Ok(true);
         };
         peer.admits(kind, self.now)?;
@@ -304,8 +295,8 @@ impl Endpoint {
         } else if is_opaque_to_us(kind) {
             self.on_untracked_payload(conn, frame, credit)?
         } else {
-            let network = self.config.network.clone();
-            let context = Context { version: self.version(conn), network: &network };
+            let network = &self.config.network;
+            let context = Context { version: self.version(conn), network };
             match Message::decode(kind, frame.body(), &context) {
                 Ok(message) => self.on_message(conn, &message, credit)?,
                 // What we do not serve is no fault of who asks, and silence is an answer.
@@ -332,18 +323,16 @@ impl Endpoint {
         print: Fingerprint,
         credit: &mut Credit,
     ) -> Result<bool, Fault> {
-        let Self { peers, relay, counts, config, now, .. } = self;
-        let Some(peer) = peers.get_mut(conn) else { return Ok(true) };
-        let Some(session) = peer.session_mut() else {
+        let Self { peers, relay, config, now, .. } = self;
+        let Some(peer) = peers.get(conn) else { return Ok(true) };
+        let Some(session) = peer.session() else {
             return Err(Fault::UnexpectedKind(frame.kind()));
         };
-        let (kind, slot) = (frame.kind(), session.slot);
+        let kind = frame.kind();
+        let known = relay.lookup(print);
         let awaited = session.has_asked(kind, *now);
-        if let (Some(sequence), false) = (relay.lookup(print), awaited) {
-            relay.note(slot, sequence);
-            counts.duplicates += 1;
-            counts.duplicate_bytes += frame.bytes().len() as u64;
-            peer.received.duplicates += 1;
+        if let (Some(sequence), false) = (known, awaited) {
+            self.on_duplicate(conn, sequence, frame.bytes().len());
             return Ok(true);
         }
         if !credit.allows(frame.bytes().len()) {
@@ -352,8 +341,18 @@ impl Endpoint {
         let network = &config.network;
         codec::check(kind, frame.body(), session.agreement.version, network)
             .map_err(|error| Fault::Malformed { kind, error })?;
-        self.accept(conn, frame, print, awaited, credit);
+        self.accept(conn, frame, print, known, credit);
         Ok(true)
+    }
+
+    /// A payload that the peer need not have sent.
+    fn on_duplicate(&mut self, conn: ConnId, sequence: Sequence, bytes: usize) {
+        let Self { peers, relay, counts, .. } = self;
+        counts.duplicates += 1;
+        counts.duplicate_bytes += bytes as u64;
+        let Some(peer) = peers.get_mut(conn) else { return };
+        peer.received.duplicates += 1;
+        relay.note(peer.session().and_then(|session| session.slot), sequence);
     }
 
     /// A payload that is new, or that the chain may have asked for.
@@ -362,23 +361,19 @@ impl Endpoint {
         conn: ConnId,
         frame: Frame<'_>,
         print: Fingerprint,
-        awaited: bool,
+        known: Option<Sequence>,
         credit: &mut Credit,
     ) {
-        let Self { peers, relay, counts, config, now, .. } = self;
+        let Self { peers, relay, config, now, .. } = self;
         let network = &config.network;
         let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         let kind = frame.kind();
-        let asked = awaited
-            && session
-                .answered(kind, *now, || network.format.id(kind, frame.body(), &network.limits));
-        if let (Some(sequence), false) = (relay.lookup(print), asked) {
-            relay.note(session.slot, sequence);
-            counts.duplicates += 1;
-            counts.duplicate_bytes += frame.bytes().len() as u64;
-            return;
+        let id = || network.format.id(kind, frame.body(), &network.limits);
+        let asked = session.answered(kind, *now, id);
+        if let (Some(sequence), false) = (known, asked) {
+            return self.on_duplicate(conn, sequence, frame.bytes().len());
         }
-        let (payload, seen) = relay.accept(print, session.slot, frame, network);
+        let (payload, seen) = relay.accept(print, known, session.slot, frame, network);
         let freshness = if asked { Freshness::Requested } else { seen };
         let Some(from) = self.source(conn) else { return };
         self.hand_over(ToChain::Payload { from, payload, freshness }, credit);
@@ -415,6 +410,14 @@ impl Endpoint {
         Ok(self.hand_over(ToChain::Payload { from, payload, freshness }, credit))
     }
 
+    /// The fingerprint of what is relayed; of anything else nobody asks for one.
+    fn print_of(&self, kind: Option<Kind>, frame: &[u8]) -> Fingerprint {
+        match kind {
+            Some(kind) if kind.is_relay() => self.relay.fingerprint(frame),
+            _ => Fingerprint::NONE,
+        }
+    }
+
     fn version(&self, conn: ConnId) -> u32 {
         let session = self.peers.get(conn).and_then(Peer::session);
         session.map_or(0, |session| session.agreement.version)
@@ -434,6 +437,13 @@ impl Endpoint {
             self.on_fault(conn, &Fault::AssemblyFull);
         }
     }
+}
+
+/// A frame of an unknown kind was passed over.
+const fn on_unknown(counts: &mut Counts, credit: &mut Credit) {
+    counts.unknown_frames += 1;
+    counts.frames_received += 1;
+    credit.frames = credit.frames.saturating_sub(1);
 }
 
 /// Kinds whose body only the chain reads, and which are not deduplicated.

@@ -100,15 +100,16 @@ impl Relay {
         }
     }
 
-    /// Remembers a payload that a peer delivered.
+    /// Remembers a payload that a peer delivered; `known` is what a look-up said of it.
     pub(crate) fn accept(
         &mut self,
         print: Fingerprint,
+        known: Option<Sequence>,
         slot: Option<PeerSlot>,
         frame: Frame<'_>,
         network: &Network,
     ) -> (Payload, Freshness) {
-        let sequence = match self.lookup(print) {
+        let sequence = match known {
             Some(sequence) => {
                 self.note(slot, sequence);
                 return (Payload::from_frame(network, frame), Freshness::Requested);

@@ -389,18 +389,13 @@ fn inventory(c: &mut Criterion<CpuTime>) {
         let mut batches = sequences.chunks_exact(BATCH).cycle();
         let mut peer = slots.iter().cycle();
         group.throughput(Throughput::Elements(BATCH as u64));
-        for touch in ["none", "batch"] {
-            group.bench_function(format!("note/peers={peers},touch={touch}"), |b| {
-                b.iter(|| {
-                    let slot = *peer.next().expect("endless");
-                    let batch = batches.next().expect("endless");
-                    if touch == "batch" {
-                        black_box(inventory.touch_rows(slot, batch));
-                    }
-                    batch.iter().for_each(|sequence| inventory.note(slot, *sequence));
-                });
+        group.bench_function(format!("note/peers={peers}"), |b| {
+            b.iter(|| {
+                let slot = *peer.next().expect("endless");
+                let batch = batches.next().expect("endless");
+                batch.iter().for_each(|sequence| inventory.note(slot, *sequence));
             });
-        }
+        });
         group.throughput(Throughput::Elements(1));
         let mut lacking = Vec::with_capacity(slots.len());
         let mut sequence = sequences.iter().cycle();

@@ -54,7 +54,8 @@ metrics! {
     /// Relayed frames dropped because a send queue was full.
     relay_dropped,
     /// Commands of the chain that were not carried out: a payload of another network, or of a kind
-    /// that is not relayed.
+    /// that is not relayed; an archive that was not asked for or has no place, or a piece of one
+    /// that was not wanted.
     commands_refused,
     /// Send operations.
     sends,
@@ -72,6 +73,41 @@ metrics! {
     lane_stalls,
     /// Level: bytes of frames that are not whole yet.
     assembly_bytes,
+    /// Requests of the chain that were not sent: the peer had left, owed too many answers, would
+    /// not answer by its protocol version, or an archive more would have been too many.
+    requests_unsent,
+    /// Level: requests of peers that wait until what they cost is paid for.
+    requests_waiting,
+    /// Requests of peers beyond those, which went unanswered.
+    requests_refused,
+    /// Small messages of peers beyond their rate, which were passed over.
+    messages_passed_over,
+    /// Answers of the chain that were not sent: an empty Headers, a body that the peer's protocol
+    /// version has no form for, or too many behind the pace of a grin peer.
+    answers_withheld,
+    /// Payloads not relayed to a peer that lacked them: its protocol version has no form for them,
+    /// they were beyond its pace, or an archive was going out to it.
+    relay_withheld,
+    /// How often the seeds were asked, since there was nobody left to dial.
+    reseeds,
+    /// Addresses that peers told and that were looked at.
+    addresses_heard,
+    /// Those of them that were new and found a place in the book.
+    addresses_new,
+    /// Addresses that peers told beyond their rate, and that were passed over.
+    addresses_passed_over,
+    /// Requests for addresses beyond the first of a connection, which went unanswered.
+    address_requests_passed_over,
+    /// Times a connection waited for the rate of all that is received.
+    rate_stalls,
+    /// Level: 1 while addresses and bans go into a file, 0 while they are in memory only.
+    store_on_disk,
+    /// Level: changes accepted for the store's file and not yet in it.
+    store_lag,
+    /// Changes that are in the file, they or later ones of the same record.
+    store_committed,
+    /// Changes that will never be in the file.
+    store_lost,
     /// Bytes of the fixed pools: rings, buffers, tables.
     fixed_pool_bytes,
 }

@@ -81,23 +81,31 @@ pub(crate) struct Lane<T> {
     /// Reserved before an item is stored, given back after it was taken out.
     fill: Apart,
     bounds: Room,
+    /// Items beyond the bounds that may be pushed, and of which [`Lane::room`] does not tell.
+    reserved: usize,
 }
 
 impl<T: Weigh> Lane<T> {
-    /// An empty lane with these bounds, which are at most [`ITEMS_LIMIT`] and [`BYTES_LIMIT`].
-    pub(crate) fn new(bounds: Room) -> Self {
-        assert!(bounds.items <= ITEMS_LIMIT && bounds.bytes <= BYTES_LIMIT);
-        Self { queue: Queue::new(bounds.items), fill: Apart(AtomicU64::new(0)), bounds }
+    /// An empty lane with these bounds and a reserve of items beyond them; together they are at
+    /// most [`ITEMS_LIMIT`] and [`BYTES_LIMIT`].
+    pub(crate) fn new(bounds: Room, reserved: usize) -> Self {
+        let places = bounds.items + reserved;
+        assert!(places <= ITEMS_LIMIT && bounds.bytes <= BYTES_LIMIT);
+        Self { queue: Queue::new(places), fill: Apart(AtomicU64::new(0)), bounds, reserved }
     }
 
     pub(crate) const fn bounds(&self) -> Room {
         self.bounds
     }
 
-    /// What may be pushed now. While nobody else pushes, it only grows.
+    /// What may be pushed now without touching the reserve. While nobody else pushes, it only
+    /// grows.
     pub(crate) fn room(&self) -> Room {
         let fill = Fill(self.fill.0.load(Ordering::Relaxed));
-        Room { items: self.bounds.items - fill.items(), bytes: self.bounds.bytes - fill.bytes() }
+        Room {
+            items: self.bounds.items.saturating_sub(fill.items()),
+            bytes: self.bounds.bytes - fill.bytes(),
+        }
     }
 
     /// Whether at least half of the items and half of the bytes are free.
@@ -129,7 +137,8 @@ impl<T: Weigh> Lane<T> {
 
     /// Takes out at most `max` items, and appends them. One thread does this.
     pub(crate) fn drain(&self, into: &mut Vec<T>, max: usize) -> usize {
-        let max = max.min(self.bounds.items - self.room().items);
+        let here = Fill(self.fill.0.load(Ordering::Relaxed)).items();
+        let max = max.min(here);
         into.reserve(max);
         let mut taken = 0;
         let mut bytes = 0;
@@ -147,11 +156,11 @@ impl<T: Weigh> Lane<T> {
     }
 
     fn reserve(&self, bytes: usize) -> bool {
+        let places = self.bounds.items + self.reserved;
         let mut seen = self.fill.0.load(Ordering::Relaxed);
         loop {
             let fill = Fill(seen);
-            let full =
-                fill.items() == self.bounds.items || bytes > self.bounds.bytes - fill.bytes();
+            let full = fill.items() == places || bytes > self.bounds.bytes - fill.bytes();
             if full {
                 return false;
             }

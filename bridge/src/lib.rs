@@ -3,7 +3,8 @@
 //! [`open`] makes the two ends: the engine's thread owns the [`LoopSide`], a thread of the chain
 //! the [`ChainSide`]. Between them are two bounded lanes, two wakers and the [`Counters`]; any
 //! other thread of the chain takes a [`Publisher`]. A chain author needs this crate alone: it
-//! re-exports the vocabulary, and compiles no kernel bindings of the loop.
+//! re-exports the vocabulary, and compiles no kernel bindings of the loop. What outlives the
+//! process is kept by a thread of its own, the [`store`].
 //!
 //! Invariant: what is on a lane is received exactly once and never exceeds the lane's bounds, not
 //! for an instant. Full: the loop stops reading peers, the chain gets its command back.
@@ -30,7 +31,7 @@
 //!                     Err(SendError::Gone(_)) => {} // `recv` says why, when the lane is empty
 //!                 }
 //!             }
-//!             ToChain::Announced { .. } | ToChain::Requested { .. } => {}
+//!             _ => {} // announcements, requests and archives of peers
 //!         }
 //!     }
 //! }
@@ -49,6 +50,8 @@ mod event;
 mod lane;
 mod loop_side;
 mod shared;
+#[cfg(not(loom))]
+pub mod store;
 mod sync;
 mod thread;
 mod waker;
@@ -57,11 +60,12 @@ pub use chain_side::{ChainSide, Publisher};
 pub use codec::{Hash, Kind, Network, Payload, PayloadId};
 pub use counters::{Counters, Metrics};
 pub use lane::Room;
-pub use loop_side::LoopSide;
+pub use loop_side::{LoopSide, Wanted};
 pub use peer::{
-    ChainTip, CloseReason, ConnId, Freshness, FromChain, Request, Source, ToChain, Verdict,
+    Archive, BanCause, ChainTip, CloseReason, ConnId, EVENTS_RESERVED, Freshness, FromChain,
+    Request, SegmentId, Source, ToChain, Verdict,
 };
-pub use shared::{Config, EngineEnd, SendError, open};
+pub use shared::{Config, EngineEnd, LaneError, SendError, open};
 pub use sync::Fd;
 pub use thread::spawn;
 pub use waker::Waker;

@@ -8,6 +8,16 @@ use crate::shared::{EngineEnd, Shared};
 use crate::sync::{Arc, Fd, Ordering};
 use crate::waker::Waker;
 
+/// What a sleeping loop is to be woken for, beside the calls of a [`Waker`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Commands on the lane from the chain. A loop that holds them back does not want them: what
+    /// is on the lane does not keep it awake, though a newer one may wake it.
+    pub commands: bool,
+    /// Room on the lane to the chain: half of it.
+    pub room: bool,
+}
+
 /// The engine's end of the bridge, owned by its thread.
 ///
 /// In each turn: [`pop`](Self::pop) and [`push`](Self::push) as far as there is
@@ -25,7 +35,8 @@ impl LoopSide {
         Self { shared, pushed: false }
     }
 
-    /// What the lane to the chain still takes. Between own pushes it only grows.
+    /// What the lane to the chain still takes, without the places kept for events that wait for no
+    /// room ([`EVENTS_RESERVED`](peer::EVENTS_RESERVED)). Between own pushes it only grows.
     #[must_use]
     pub fn room(&self) -> Room {
         if self.chain_gone() {
@@ -44,7 +55,7 @@ impl LoopSide {
     ///
     /// # Panics
     ///
-    /// If there is no [`room`](Self::room) for it.
+    /// If there is no [`room`](Self::room) for it, nor a kept place.
     pub fn push(&mut self, event: ToChain) {
         if self.chain_gone() {
             return;
@@ -85,16 +96,17 @@ impl LoopSide {
 
     /// Announces the sleep and looks a last time; whether the loop may sleep. From then on
     /// [`wake_fd`](Self::wake_fd) is written when a command comes, when a [`Waker`] calls, when
-    /// the chain is dropped, and, if `starved`, when at least half of the lane to the chain is
-    /// free.
+    /// the chain is dropped, and, if room is wanted, when at least half of the lane to the chain
+    /// is free.
     #[must_use]
-    pub fn prepare_sleep(&mut self, starved: bool) -> bool {
+    pub fn prepare_sleep(&mut self, wanted: Wanted) -> bool {
         let shared = &self.shared;
-        shared.loop_starved.store(starved, Ordering::Relaxed);
+        shared.loop_starved.store(wanted.room, Ordering::Relaxed);
         shared.loop_waker.announce();
         let called = shared.loop_waker.take_called();
-        let may_sleep =
-            !called && shared.from_chain.is_empty() && !(starved && shared.to_chain.is_half_free());
+        let commands = wanted.commands && !shared.from_chain.is_empty();
+        let room = wanted.room && shared.to_chain.is_half_free();
+        let may_sleep = !called && !commands && !room;
         if !may_sleep {
             self.awake();
         }

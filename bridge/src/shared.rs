@@ -4,7 +4,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use codec::Limits;
-use peer::{FromChain, ToChain};
+use peer::{EVENTS_RESERVED, FromChain, ToChain};
 
 use crate::chain_side::ChainSide;
 use crate::counters::Counters;
@@ -16,26 +16,31 @@ use crate::waker::Waker;
 /// Largest frame of mainnet and testnet, in bytes: 10,784,267.
 const FRAME_BYTES_MAX: usize = Limits::MAINNET.frame_bytes_max() as usize;
 
-/// Smallest byte bound of a lane: half of it takes the largest frame, because a loop that waits
-/// for room is woken when half of the lane is free, and must then get on.
-const LANE_BYTES_MIN: usize = 2 * FRAME_BYTES_MAX;
+/// Largest frames that the smallest byte bound of a lane takes: half of it takes one, because a
+/// loop that waits for room is woken when half of the lane is free, and must then get on.
+const LANE_FRAMES_MIN: usize = 2;
 
 /// Smallest item bound of a lane, for the same reason.
 const LANE_ITEMS_MIN: usize = 2;
 
+/// Largest item bound of a lane: the lane to the chain keeps [`EVENTS_RESERVED`] places beside it,
+/// for events that the core makes without a credit.
+const LANE_ITEMS_MAX: usize = ITEMS_LIMIT - EVENTS_RESERVED;
+
 /// Bounds of the lanes.
 ///
-/// The places of the items are reserved at once, at most 96 bytes for each: 7 MB by default. An
+/// The places of the items are reserved at once, at most 104 bytes for each: 8 MB by default. An
 /// item weighs its payload bytes; what it takes beside them is small (150 bytes for a payload, 640
 /// for the longest request) and bounded with the items.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Events on the lane to the chain, 2 to 16,777,215.
+    /// Events on the lane to the chain, 2 to 16,777,215 less [`EVENTS_RESERVED`]: so many places
+    /// more are kept for events that wait for no room.
     pub to_chain_items: usize,
     /// Payload bytes on the lane to the chain, from 21,568,534 (twice the largest frame of mainnet)
     /// to 2^40 - 1. A network with larger frames needs at least twice its largest.
     pub to_chain_bytes: usize,
-    /// Commands on the lane from the chain, 2 to 16,777,215.
+    /// Commands on the lane from the chain, within the same limits.
     pub from_chain_items: usize,
     /// Payload bytes on the lane from the chain; same limits as on the lane to it.
     pub from_chain_bytes: usize,
@@ -59,39 +64,79 @@ impl Default for Config {
     }
 }
 
+/// A bound of a lane that cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("lanes.{name} is {value}, and must be {min} to {max}")]
+pub struct LaneError {
+    /// The setting.
+    pub name: &'static str,
+    /// What was given.
+    pub value: usize,
+    /// The least that it may be.
+    pub min: usize,
+    /// The most that it may be.
+    pub max: usize,
+}
+
 impl Config {
-    fn lanes(&self) -> io::Result<(Room, Room)> {
-        let to_chain = Room { items: self.to_chain_items, bytes: self.to_chain_bytes };
-        let from_chain = Room { items: self.from_chain_items, bytes: self.from_chain_bytes };
-        for bounds in [to_chain, from_chain] {
-            let items = (LANE_ITEMS_MIN..=ITEMS_LIMIT).contains(&bounds.items);
-            let bytes = (LANE_BYTES_MIN..=BYTES_LIMIT).contains(&bounds.bytes);
-            if !items || !bytes {
-                let text = format!(
-                    "a lane of {} items and {} bytes; items must be {LANE_ITEMS_MIN} to \
-                     {ITEMS_LIMIT}, bytes {LANE_BYTES_MIN} to {BYTES_LIMIT}",
-                    bounds.items, bounds.bytes
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    /// Whether lanes can be made of this for a network whose largest frame has so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError`], which names the setting.
+    pub fn check(&self, frame_bytes_max: u64) -> Result<(), LaneError> {
+        let frame = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
+        let bytes_min = frame.max(FRAME_BYTES_MAX).saturating_mul(LANE_FRAMES_MIN);
+        let (items, bytes) = ((LANE_ITEMS_MIN, LANE_ITEMS_MAX), (bytes_min, BYTES_LIMIT));
+        let bounds = [
+            ("to_chain_items", self.to_chain_items, items),
+            ("to_chain_bytes", self.to_chain_bytes, bytes),
+            ("from_chain_items", self.from_chain_items, items),
+            ("from_chain_bytes", self.from_chain_bytes, bytes),
+        ];
+        for (name, value, (min, max)) in bounds {
+            if !(min..=max).contains(&value) {
+                return Err(LaneError { name, value, min, max });
             }
         }
-        Ok((to_chain, from_chain))
+        Ok(())
+    }
+
+    /// Bytes that both lanes take at most: their places and the payloads in them.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        let items = self.to_chain_items.saturating_add(self.from_chain_items);
+        let places = items.saturating_add(EVENTS_RESERVED).saturating_mul(PLACE_BYTES);
+        let payloads = self.to_chain_bytes.saturating_add(self.from_chain_bytes);
+        places.saturating_add(payloads)
+    }
+
+    /// Of the lane to the chain, and of the lane from it.
+    const fn bounds(&self) -> [Room; 2] {
+        [
+            Room { items: self.to_chain_items, bytes: self.to_chain_bytes },
+            Room { items: self.from_chain_items, bytes: self.from_chain_bytes },
+        ]
     }
 }
 
-const _: () = assert!(size_of::<ToChain>() <= 88 && size_of::<FromChain>() <= 88);
+/// What a place of a lane takes: the item, and the word that says whether it is there.
+const PLACE_BYTES: usize = 104;
+
+const _: () = assert!(size_of::<ToChain>() <= 96 && size_of::<FromChain>() <= 96);
 
 /// Makes the two sides.
 ///
 /// # Errors
 ///
-/// `InvalidInput` if a bound is out of its limits; else what the system says when it has no
-/// eventfd to give (two are made).
+/// `InvalidInput` with a [`LaneError`] if a bound is out of its limits; else what the system says
+/// when it has no eventfd to give (two are made).
 pub fn open(config: Config) -> io::Result<(LoopSide, ChainSide)> {
-    let (to_chain, from_chain) = config.lanes()?;
+    config.check(0).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let [to_chain, from_chain] = config.bounds();
     let shared = Arc::new(Shared {
-        to_chain: Lane::new(to_chain),
-        from_chain: Lane::new(from_chain),
+        to_chain: Lane::new(to_chain, EVENTS_RESERVED),
+        from_chain: Lane::new(from_chain, 0),
         loop_waker: Waker::new()?,
         chain_waker: Waker::new()?,
         loop_starved: AtomicBool::new(false),

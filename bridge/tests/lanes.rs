@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bridge::{
     ChainSide, Config, ConnId, EngineEnd, Freshness, FromChain, Hash, Kind, LoopSide, Network,
-    Payload, Publisher, Request, SendError, Source, ToChain,
+    Payload, Publisher, Request, SendError, Source, ToChain, Wanted,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -31,9 +31,8 @@ const fn source(number: u32) -> Source {
 
 fn number_of(event: &ToChain) -> u32 {
     match event {
-        ToChain::Payload { from, .. }
-        | ToChain::Announced { from, .. }
-        | ToChain::Requested { from, .. } => from.conn.index(),
+        ToChain::Requested { from, .. } => from.conn.index(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -66,8 +65,14 @@ fn end_of_turn(loop_side: &mut LoopSide) {
     }
 }
 
-fn sleep(loop_side: &mut LoopSide, starved: bool) {
-    if loop_side.prepare_sleep(starved) {
+/// Places that the lane to the chain has beyond its bounds.
+const RESERVED: u32 = bridge::EVENTS_RESERVED as u32;
+
+const COMMANDS: Wanted = Wanted { commands: true, room: false };
+const ALL: Wanted = Wanted { commands: true, room: true };
+
+fn sleep(loop_side: &mut LoopSide, wanted: Wanted) {
+    if loop_side.prepare_sleep(wanted) {
         assert!(readable(loop_side.wake_fd(), LONG), "the wake was lost");
         rustix::io::read(loop_side.wake_fd(), &mut [0; 8]).unwrap();
         loop_side.awake();
@@ -88,7 +93,7 @@ fn push_all(mut loop_side: LoopSide) {
         }
         end_of_turn(&mut loop_side);
         if loop_side.room().items == 0 {
-            sleep(&mut loop_side, true);
+            sleep(&mut loop_side, ALL);
         }
     }
     loop_side.end(EngineEnd::Stopped);
@@ -179,7 +184,7 @@ fn a_million_commands_of_four_producers() {
             *expected += 1;
         }
         if next.iter().sum::<u32>() < ITEMS {
-            sleep(&mut loop_side, false);
+            sleep(&mut loop_side, COMMANDS);
         }
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -225,20 +230,38 @@ fn room_tells_exactly_what_may_be_pushed() {
     assert_eq!((loop_side.room().items, loop_side.room().bytes), (1, 11));
     loop_side.push(event(0));
     assert_eq!((loop_side.room().items, loop_side.room().bytes), (0, 0));
-    assert!(loop_side.prepare_sleep(true));
+    assert!(loop_side.prepare_sleep(ALL));
     chain_side.recv().unwrap();
     assert!(!readable(loop_side.wake_fd(), Duration::ZERO), "less than half is free");
     chain_side.recv().unwrap();
     assert!(readable(loop_side.wake_fd(), LONG));
     loop_side.awake();
-    assert!(!loop_side.prepare_sleep(true), "there is room already");
+    assert!(!loop_side.prepare_sleep(ALL), "there is room already");
 }
 
 #[test]
 #[should_panic(expected = "pushed without room")]
 fn a_push_without_room_is_our_own_bug() {
     let (mut loop_side, _chain_side) = bridge::open(small()).unwrap();
-    (0..17).for_each(|number| loop_side.push(event(number)));
+    (0..=16 + RESERVED).for_each(|number| loop_side.push(event(number)));
+}
+
+#[test]
+fn a_full_lane_takes_what_places_are_kept_for_and_tells_of_none() {
+    let (mut loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    (0..16).for_each(|number| loop_side.push(event(number)));
+    for number in 16..16 + RESERVED {
+        assert_eq!(loop_side.room().items, 0);
+        loop_side.push(event(number));
+    }
+    assert!(loop_side.prepare_sleep(ALL));
+    for number in 0..16 + RESERVED {
+        let room = loop_side.room().items;
+        assert_eq!(room, 16usize.saturating_sub((16 + RESERVED - number) as usize));
+        assert_eq!(loop_side.is_half_free(), room >= 8);
+        assert_eq!(number_of(&chain_side.recv().unwrap()), number);
+    }
+    assert!(readable(loop_side.wake_fd(), LONG));
 }
 
 #[test]
@@ -270,11 +293,24 @@ fn an_awake_loop_costs_no_wake() {
     let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
     chain_side.send(command(0, 0)).unwrap();
     assert!(!readable(loop_side.wake_fd(), Duration::ZERO));
-    assert!(!loop_side.prepare_sleep(false), "there is a command");
+    assert!(!loop_side.prepare_sleep(COMMANDS), "there is a command");
     assert!(loop_side.pop().is_some());
-    assert!(loop_side.prepare_sleep(false));
+    assert!(loop_side.prepare_sleep(COMMANDS));
     chain_side.send(command(0, 1)).unwrap();
     assert!(readable(loop_side.wake_fd(), Duration::ZERO));
+}
+
+#[test]
+fn commands_that_are_held_back_keep_nobody_awake_and_calls_still_do() {
+    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let held_back = Wanted { commands: false, room: false };
+    chain_side.send(command(0, 0)).unwrap();
+    assert!(loop_side.prepare_sleep(held_back));
+    loop_side.waker().wake();
+    assert!(readable(loop_side.wake_fd(), Duration::ZERO));
+    loop_side.awake();
+    loop_side.waker().wake();
+    assert!(!loop_side.prepare_sleep(held_back), "a call before the sleep");
 }
 
 #[test]
@@ -282,12 +318,12 @@ fn a_call_keeps_the_loop_awake_once() {
     let (mut loop_side, _chain_side) = bridge::open(small()).unwrap();
     let waker = loop_side.waker();
     waker.wake();
-    assert!(!loop_side.prepare_sleep(false));
-    assert!(loop_side.prepare_sleep(false));
+    assert!(!loop_side.prepare_sleep(COMMANDS));
+    assert!(loop_side.prepare_sleep(COMMANDS));
     waker.wake();
     assert!(readable(loop_side.wake_fd(), Duration::ZERO));
     loop_side.awake();
-    assert!(loop_side.prepare_sleep(false), "that call was heard");
+    assert!(loop_side.prepare_sleep(COMMANDS), "that call was heard");
 }
 
 #[test]
@@ -336,7 +372,7 @@ fn a_side_that_ends_frees_what_is_on_its_lane() {
 #[test]
 fn a_sleeping_loop_learns_that_the_chain_is_gone() {
     let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
-    assert!(loop_side.prepare_sleep(false));
+    assert!(loop_side.prepare_sleep(COMMANDS));
     drop(chain_side);
     assert!(readable(loop_side.wake_fd(), Duration::ZERO));
     loop_side.awake();
@@ -347,15 +383,26 @@ fn a_sleeping_loop_learns_that_the_chain_is_gone() {
 }
 
 #[test]
-fn bounds_that_could_stall_are_refused() {
+fn bounds_that_could_stall_are_refused_by_name() {
     let refused = |config: Config| {
-        bridge::open(config).err().map(|error| error.kind())
-            == Some(std::io::ErrorKind::InvalidInput)
+        let error = bridge::open(config).err()?;
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        Some(error.to_string())
     };
     let default = Config::default();
-    assert!(refused(Config { to_chain_items: 1, ..default }));
-    assert!(refused(Config { from_chain_items: 1 << 24, ..default }));
-    assert!(refused(Config { to_chain_bytes: 21_568_533, ..default }));
-    assert!(refused(Config { from_chain_bytes: 1 << 40, ..default }));
-    assert!(!refused(Config { to_chain_items: 2, to_chain_bytes: 21_568_534, ..default }));
+    let least = Config { to_chain_items: 2, to_chain_bytes: 21_568_534, ..default };
+    assert_eq!(refused(least), None);
+    for (name, config) in [
+        ("to_chain_items", Config { to_chain_items: 1, ..default }),
+        ("from_chain_items", Config { from_chain_items: 1 << 24, ..default }),
+        ("to_chain_bytes", Config { to_chain_bytes: 21_568_533, ..default }),
+        ("from_chain_bytes", Config { from_chain_bytes: 1 << 40, ..default }),
+    ] {
+        let told = refused(config).expect(name);
+        assert!(told.starts_with(&format!("lanes.{name} is ")), "{told}");
+    }
+    // A network with larger frames needs more.
+    assert_eq!(least.check(10_784_267), Ok(()));
+    let error = least.check(10_784_268).unwrap_err();
+    assert_eq!((error.name, error.min), ("to_chain_bytes", 21_568_536));
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 use bridge::FromChain::Publish;
 use bridge::{
     ChainSide, Config, ConnId, EngineEnd, Freshness, FromChain, Hash, Kind, LoopSide, Network,
-    Payload, Request, SendError, Source, ToChain,
+    Payload, Request, SendError, Source, ToChain, Wanted,
 };
 use loom::thread;
 
@@ -57,9 +57,7 @@ fn command(number: u32) -> FromChain {
 fn number(command: &FromChain) -> u32 {
     match command {
         FromChain::Request { to, .. } => to.index(),
-        Publish(_) | FromChain::Verdict { .. } | FromChain::Deliver { .. } => {
-            panic!("only requests are numbered")
-        }
+        other => panic!("only requests are numbered: {other:?}"),
     }
 }
 
@@ -86,8 +84,8 @@ fn end_of_turn(loop_side: &mut LoopSide) {
 }
 
 /// One wait of the loop. A ring reports an addition once, which is as good as clearing.
-fn sleep(loop_side: &mut LoopSide, starved: bool) {
-    if loop_side.prepare_sleep(starved) {
+fn sleep(loop_side: &mut LoopSide, room: bool) {
+    if loop_side.prepare_sleep(Wanted { commands: true, room }) {
         loop_side.wake_fd().wait(None);
         loop_side.wake_fd().clear();
         loop_side.awake();

@@ -17,13 +17,15 @@
 //!   `114 n` bytes in the first form, and in the other ones only if all are height locked, a
 //!   kernel that has the same bytes in every form.
 
+use std::fmt;
+
 use crate::kernel::KERNEL_BYTES_MAX;
 use crate::transaction::{INPUT_BYTES, OUTPUT_BYTES, SHORT_ID_BYTES};
 use crate::wire::Reader;
 
 /// One of the three forms of a body.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Form {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Form {
     /// Versions 0 and 1.
     V1,
     /// Version 2.
@@ -33,8 +35,22 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    /// All forms, the oldest first.
+    pub const ALL: [Self; 3] = [Self::V1, Self::V2, Self::V3];
+
+    /// The first version of the form, which stands for all of them.
+    #[must_use]
+    pub const fn version(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+
     /// The form that peers of this version exchange.
-    pub(crate) const fn of_version(version: u32) -> Self {
+    #[must_use]
+    pub const fn of_version(version: u32) -> Self {
         match version {
             0 | 1 => Self::V1,
             2 => Self::V2,
@@ -92,5 +108,38 @@ impl Form {
             Self::V1 => true,
             Self::V2 | Self::V3 => false,
         }
+    }
+}
+
+/// A set of forms: those that a body may be read in. More than one if their bytes are the same, as
+/// of a header, or of a body with neither inputs nor kernels that differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Forms(u8);
+
+impl Forms {
+    /// Every form.
+    pub const ALL: Self = Self(0b111);
+
+    /// Whether the form is one of them.
+    #[must_use]
+    pub const fn contains(self, form: Form) -> bool {
+        self.0 & 1 << form as u8 != 0
+    }
+
+    /// The forms, the oldest first.
+    pub fn iter(self) -> impl Iterator<Item = Form> {
+        Form::ALL.into_iter().filter(move |form| self.contains(*form))
+    }
+}
+
+impl FromIterator<Form> for Forms {
+    fn from_iter<I: IntoIterator<Item = Form>>(forms: I) -> Self {
+        Self(forms.into_iter().fold(0, |set, form| set | 1 << form as u8))
+    }
+}
+
+impl fmt::Debug for Forms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }

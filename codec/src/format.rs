@@ -53,15 +53,15 @@ fn grin_id(kind: Kind, body: &[u8], limits: &Limits) -> Option<PayloadId> {
 /// Whether a body is canonical for a network, as a peer of this protocol version writes it. What
 /// passes may be relayed.
 ///
-/// Bodies of the chain ([`Kind::is_payload`]) are the chain's own business on a network of opaque
-/// bodies: they all pass. Everything else has to decode.
+/// Bodies of the chain ([`Kind::is_chain_data`]) are the chain's own business on a network of
+/// opaque bodies: they all pass. Everything else has to decode.
 ///
 /// # Errors
 ///
 /// [`DecodeError`], as [`Message::decode`].
 pub fn check(kind: Kind, body: &[u8], version: u32, network: &Network) -> Result<(), DecodeError> {
     match network.format {
-        PayloadFormat::Opaque if kind.is_payload() => Ok(()),
+        PayloadFormat::Opaque if kind.is_chain_data() => Ok(()),
         PayloadFormat::Opaque | PayloadFormat::Grin => {
             Message::decode(kind, body, &Context { version, network }).map(drop)
         }

@@ -12,6 +12,10 @@
 //! [`FrameDecoder`] keeps the one frame that a slice may end in the middle of. Its invariant:
 //! cutting the stream anywhere never changes which frames come out. Frames of unknown kinds are
 //! skipped without being stored (grin's own extension rule).
+//!
+//! A TxHashSetArchive is followed by raw bytes, its attachment, whose number is a field of the
+//! frame. Whoever reads that field tells the decoder
+//! ([`begin_attachment`](FrameDecoder::begin_attachment)) before it looks at what follows.
 
 use crate::limits::{FRAME_HEADER_BYTES, Limits};
 use crate::network::Network;
@@ -97,6 +101,21 @@ impl Kind {
     #[must_use]
     pub const fn is_payload(self) -> bool {
         self.is_relay() || matches!(self, Self::StemTransaction)
+    }
+
+    /// Whether bodies of this kind are made of what belongs to the chain, relayed or answered. On a
+    /// network of opaque bodies only the chain can read them.
+    #[must_use]
+    pub const fn is_chain_data(self) -> bool {
+        self.is_payload()
+            || matches!(
+                self,
+                Self::Headers
+                    | Self::OutputBitmapSegment
+                    | Self::OutputSegment
+                    | Self::RangeProofSegment
+                    | Self::KernelSegment
+            )
     }
 
     /// Whether frames of this kind are payloads that are relayed and deduplicated. Stem
@@ -246,11 +265,14 @@ impl Frame<'_> {
 /// length promised, so that a promise costs us nothing.
 const ASSEMBLY_BYTES_MIN: usize = 4_096;
 
-/// The one frame that the stream so far ends in the middle of. Empty, it owns no buffer.
+/// The one frame that the stream so far ends in the middle of. Empty, it owns no buffer. It also
+/// counts down an attachment, of which it keeps no byte.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     state: Partial,
 }
+
+const _: () = assert!(size_of::<FrameDecoder>() <= 40, "each connection has one");
 
 #[derive(Debug, Default)]
 enum Partial {
@@ -263,12 +285,64 @@ enum Partial {
     Body { kind: Kind, bytes: Vec<u8>, total: usize },
     /// Inside a body of an unknown kind: this many bytes remain to be passed over.
     Skip(u64),
+    /// Between two frames, inside an attachment of which this many bytes are still to come.
+    Attachment(u64),
 }
 
 impl FrameDecoder {
-    /// Whether the stream is at a frame boundary.
+    /// Whether there is no partial frame: the stream is at a frame boundary, or inside the
+    /// attachment that stands between two frames.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
+        matches!(self.state, Partial::None | Partial::Attachment(_))
+    }
+
+    /// Says that the next `bytes` of the stream are no frames but the attachment of the frame that
+    /// came last, a TxHashSetArchive.
+    ///
+    /// ```
+    /// use codec::{FrameDecoder, Network};
+    /// let mut decoder = FrameDecoder::default();
+    /// decoder.begin_attachment(5);
+    /// let mut input = &b"archive"[..];
+    /// assert_eq!(decoder.next(&mut input, &Network::DEV), Ok(None), "no frame yet");
+    /// assert_eq!(decoder.take_attachment(&mut input, 3), b"arc");
+    /// assert_eq!(decoder.take_attachment(&mut input, 3), b"hi");
+    /// assert_eq!((decoder.attachment_bytes_missing(), input), (0, &b"ve"[..]));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the stream is not at a frame boundary: a frame is here in part, or another attachment.
+    pub fn begin_attachment(&mut self, bytes: u64) {
+        assert!(self.is_at_boundary(), "an attachment begins behind a whole frame");
+        if bytes > 0 {
+            self.state = Partial::Attachment(bytes);
+        }
+    }
+
+    /// Bytes of the attachment that are still to come. While there are any the stream is raw:
+    /// [`FrameDecoder::take_attachment`] reads it, and nothing else does.
+    #[must_use]
+    pub const fn attachment_bytes_missing(&self) -> u64 {
+        match self.state {
+            Partial::Attachment(missing) => missing,
+            Partial::None | Partial::Header { .. } | Partial::Body { .. } | Partial::Skip(_) => 0,
+        }
+    }
+
+    /// Takes from the front of `input` what belongs to the attachment, at most `max` bytes.
+    pub fn take_attachment<'a>(&mut self, input: &mut &'a [u8], max: usize) -> &'a [u8] {
+        let Partial::Attachment(missing) = &mut self.state else { return &[] };
+        let part = take(input, max.min(usize::try_from(*missing).unwrap_or(usize::MAX)));
+        *missing -= part.len() as u64;
+        if *missing == 0 {
+            self.state = Partial::None;
+        }
+        part
+    }
+
+    const fn is_at_boundary(&self) -> bool {
         matches!(self.state, Partial::None)
     }
 
@@ -283,7 +357,9 @@ impl FrameDecoder {
     pub fn assembling(&self) -> Option<(Kind, usize, usize)> {
         match &self.state {
             Partial::Body { kind, bytes, total } => Some((*kind, bytes.len(), *total)),
-            Partial::None | Partial::Header { .. } | Partial::Skip(_) => None,
+            Partial::None | Partial::Header { .. } | Partial::Skip(_) | Partial::Attachment(_) => {
+                None
+            }
         }
     }
 
@@ -292,7 +368,7 @@ impl FrameDecoder {
     pub const fn header_bytes_missing(&self) -> usize {
         match &self.state {
             Partial::Header { filled, .. } => FRAME_HEADER_BYTES - *filled as usize,
-            Partial::None | Partial::Body { .. } | Partial::Skip(_) => 0,
+            Partial::None | Partial::Body { .. } | Partial::Skip(_) | Partial::Attachment(_) => 0,
         }
     }
 
@@ -301,7 +377,7 @@ impl FrameDecoder {
     #[must_use]
     pub const fn frame_bytes_promised(&self) -> u64 {
         match &self.state {
-            Partial::None | Partial::Header { .. } => 0,
+            Partial::None | Partial::Header { .. } | Partial::Attachment(_) => 0,
             Partial::Body { total, .. } => *total as u64,
             Partial::Skip(remaining) => *remaining,
         }
@@ -312,12 +388,12 @@ impl FrameDecoder {
     pub const fn buffered_bytes(&self) -> usize {
         match &self.state {
             Partial::Body { bytes, .. } => bytes.capacity(),
-            Partial::None | Partial::Header { .. } | Partial::Skip(_) => 0,
+            Partial::None | Partial::Header { .. } | Partial::Skip(_) | Partial::Attachment(_) => 0,
         }
     }
 
     /// Takes from the front of `input` what belongs to the partial frame, and gives the frame when
-    /// it is whole. Does nothing at a frame boundary. Bytes not taken stay in `input`.
+    /// it is whole. Does nothing without a partial frame. Bytes not taken stay in `input`.
     ///
     /// # Errors
     ///
@@ -329,7 +405,7 @@ impl FrameDecoder {
     ) -> Result<Option<Frame<'static>>, FrameError> {
         loop {
             match &mut self.state {
-                Partial::None => return Ok(None),
+                Partial::None | Partial::Attachment(_) => return Ok(None),
                 Partial::Header { bytes, filled } => {
                     let part = take(input, FRAME_HEADER_BYTES - usize::from(*filled));
                     bytes[usize::from(*filled)..][..part.len()].copy_from_slice(part);
@@ -373,9 +449,9 @@ impl FrameDecoder {
     ///
     /// # Panics
     ///
-    /// If a partial frame is here already: the driver resumes it first.
+    /// If a partial frame is here already, or an attachment: the driver finishes it first.
     pub fn absorb(&mut self, mut tail: &[u8], network: &Network) -> Result<(), FrameError> {
-        assert!(self.is_empty(), "resume the partial frame first");
+        assert!(self.is_at_boundary(), "finish what is partial first");
         if tail.is_empty() {
             return Ok(());
         }
@@ -385,7 +461,8 @@ impl FrameDecoder {
         Ok(())
     }
 
-    /// The next frame of a stream, passing over unknown kinds; `None` when `input` is used up.
+    /// The next frame of a stream, passing over unknown kinds; `None` when `input` is used up, or
+    /// when what follows is an attachment.
     /// The simple way to read; a batching reader uses [`split`], `resume` and `absorb` itself.
     ///
     /// # Errors
@@ -397,13 +474,11 @@ impl FrameDecoder {
         network: &Network,
     ) -> Result<Option<Frame<'a>>, FrameError> {
         loop {
-            if !self.is_empty() {
-                if let Some(frame) = self.resume(input, network)? {
-                    return Ok(Some(frame));
-                }
-                if !self.is_empty() {
-                    return Ok(None);
-                }
+            if let Some(frame) = self.resume(input, network)? {
+                return Ok(Some(frame));
+            }
+            if !self.is_at_boundary() {
+                return Ok(None);
             }
             match split(input, network)? {
                 Split::Whole(kind, bytes) => {

@@ -160,7 +160,7 @@ impl<'a> Kernel<'a> {
     }
 }
 
-/// The kernels of a body, each read without an error once.
+/// The kernels of a body or segment, each read without an error once.
 #[derive(Clone, Copy)]
 pub struct Kernels<'a> {
     count: usize,
@@ -201,7 +201,7 @@ impl<'a> Kernels<'a> {
         self.iter().next()
     }
 
-    /// The kernels, in the order of their hashes.
+    /// The kernels, in the order of the message; in a body that of their hashes.
     pub fn iter(&self) -> impl Iterator<Item = Kernel<'a>> + use<'a> {
         let (mut reader, form) = (Reader::new(self.bytes), self.form);
         std::iter::from_fn(move || {
@@ -217,7 +217,7 @@ impl Encode for Kernels<'_> {
             writer.bytes(self.bytes);
             return Ok(());
         }
-        // The order is that of the hashes, and these are the same in every form.
+        // In a body the order is that of the hashes, and these are the same in every form.
         for kernel in self.iter() {
             kernel.features.write(writer, form);
             writer.bytes(kernel.excess);

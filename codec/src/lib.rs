@@ -11,6 +11,8 @@
 //! | 3 | 8 | length of the body |
 //! | 11 | | body |
 //!
+//! One kind is followed by bytes that are no frame: TxHashSetArchive says how many, its attachment.
+//!
 //! | kind | | body |
 //! |---|---|---|
 //! | 1 | Hand | version, capabilities `u32`; nonce, total difficulty `u64` |
@@ -22,12 +24,21 @@
 //! | 6 | PeerAddrs | count `u32`, addresses |
 //! | 7 | GetHeaders | count `u8`, hashes |
 //! | 8 | Header | block header |
+//! | 9 | Headers | count `u16`, block headers |
 //! | 10, 12 | GetBlock, GetCompactBlock | hash of the block |
 //! | 11 | Block | block header, body |
 //! | 13 | CompactBlock | block header, nonce and 3 counts `u64`, outputs, kernels, short ids |
 //! | 14, 15 | StemTransaction, Transaction | offset of 32 bytes, body |
+//! | 16 | TxHashSetRequest | hash of the block, height `u64` |
+//! | 17 | TxHashSetArchive | the same, then length of the attachment `u64` |
 //! | 18 | BanReason | code `i32` |
 //! | 19, 20 | GetTransaction, TransactionKernel | hash of the first kernel |
+//! | 21, 23, 25, 27 | GetOutputBitmapSegment, GetOutputSegment, | segment id |
+//! | | GetRangeProofSegment, GetKernelSegment | |
+//! | 22 | OutputBitmapSegment | segment id; count `u16`, blocks of the bitmap; proof; hash |
+//! | 24 | OutputSegment | segment of features `u8`, commitment 33; hash |
+//! | 26 | RangeProofSegment | segment of length `u64`, range proof 675 |
+//! | 28 | KernelSegment | segment of kernels |
 //!
 //! | part | bytes |
 //! |---|---|
@@ -39,6 +50,12 @@
 //! | input | commitment 33; up to version 2 a features byte before it |
 //! | output | features `u8`, commitment 33, length `u64`, range proof 675 |
 //! | kernel | features 1 to 17, excess 33, signature 64; up to version 1 always 114 |
+//! | segment id | hash of the block, height `u8`, index `u64` |
+//! | segment | segment id; count `u64`, positions `u64`, hashes; |
+//! | | count `u64`, positions `u64`, items; proof |
+//! | proof (of a segment) | count `u64`, hashes |
+//! | block of the bitmap | chunks `u8`, mode `u8`; mode 0: 128 bytes a chunk; |
+//! | | 1, 2: count `u16`, indices `u16` of the bits that are set, or clear |
 //!
 //! Both sides use the smaller of the two versions that Hand and Shake tell. Sizes and limits are in
 //! [`limits`]: a length over the limit of its kind is refused from the 11 header bytes. Frames of
@@ -54,6 +71,8 @@
 //!   [`Message::to_payload`] into shared memory.
 //! - Body to payload: [`Payload::seal`] frames bytes once; the [id](Payload::id) follows from the
 //!   network's [`PayloadFormat`].
+//! - Payload of one version to another: [`Payload::convert`], by [`convert`]. [`Payload::forms`]
+//!   tells whom it suits as it is.
 //!
 //! ```
 //! use codec::{Context, FrameDecoder, Message, Network, Ping};
@@ -76,29 +95,43 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod archive;
+mod bitmap;
 mod block;
+mod convert;
 mod form;
 mod format;
 mod frame;
 mod handshake;
+mod headers;
 mod kernel;
 pub mod limits;
 mod message;
 mod network;
 mod payload;
+mod segment;
 mod transaction;
 mod wire;
 
 pub use addr::PeerAddrs;
+pub use archive::{Archive, ArchiveRequest};
+pub use bitmap::{BITMAP_BLOCK_BYTES, BitmapBlock, BitmapBlocks, BitmapSegment};
 pub use block::{Block, BlockHeader, CompactBlock, Locator, Proof, ShortId, ShortIdKey};
+pub use convert::{NotConvertible, convert};
+pub use form::{Form, Forms};
 pub use format::{PayloadFormat, check};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader, Kind, Split, split};
 pub use handshake::{Capabilities, Hand, Shake};
+pub use headers::Headers;
 pub use kernel::{Kernel, KernelFeatures, Kernels};
 pub use limits::{FRAME_HEADER_BYTES, Limits};
 pub use message::{BanReason, Message, Ping, Pong};
 pub use network::Network;
 pub use payload::{Hash, Payload, PayloadId, SealError};
+pub use segment::{
+    KernelSegment, OutputIdentifier, OutputIdentifiers, OutputSegment, Positions,
+    RangeProofSegment, RangeProofs, Segment, SegmentId,
+};
 pub use transaction::{
     Body, Commitment, Input, Inputs, Output, OutputFeatures, Outputs, Transaction,
 };

@@ -21,6 +21,12 @@ pub const LOCATOR_HASHES_MAX: usize = 20;
 /// Most headers of one Headers.
 pub const HEADERS_MAX: usize = 512;
 
+/// Most items of each list of a segment.
+pub const SEGMENT_ITEMS_MAX: u64 = 1_000_000;
+
+/// Highest segment of the bitmap of unspent outputs: 2^13 chunks of 1,024 bits.
+pub const BITMAP_SEGMENT_HEIGHT_MAX: u8 = 13;
+
 /// Longest user agent we send. A Hand has room for about 400 bytes of it, a Shake for 296.
 pub const USER_AGENT_BYTES_MAX: usize = 128;
 
@@ -105,7 +111,15 @@ impl Limits {
     /// Most bytes of any whole frame.
     #[must_use]
     pub const fn frame_bytes_max(&self) -> u64 {
-        FRAME_HEADER_BYTES as u64 + self.body_bytes_max(Kind::KernelSegment)
+        let (mut longest, mut i) = (0, 0);
+        while i < Kind::ALL.len() {
+            let bytes = self.body_bytes_max(Kind::ALL[i]);
+            if bytes > longest {
+                longest = bytes;
+            }
+            i += 1;
+        }
+        FRAME_HEADER_BYTES as u64 + longest
     }
 
     const fn nominal_bytes(&self, kind: Kind) -> u64 {
@@ -144,3 +158,18 @@ const _: () = assert!(USER_AGENT_BYTES_MAX <= 296, "a Shake must have room for i
 const _: () = assert!(
     Limits::MAINNET.body_bytes_max(Kind::Hand) == (64 + 2 * 7 + USER_AGENT_READ_BYTES_MAX) as u64
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_frame_is_longer_than_the_longest() {
+        for weight in [0, 21, 2_000, 2_771, 40_000, 1_000_000] {
+            let limits = Limits::new(weight, 42);
+            let frame = |kind| FRAME_HEADER_BYTES as u64 + limits.body_bytes_max(kind);
+            let longest = Kind::ALL.into_iter().map(frame).max();
+            assert_eq!(Some(limits.frame_bytes_max()), longest, "weight {weight}");
+        }
+    }
+}

@@ -6,12 +6,16 @@
 //! messages may go on behind their last field, as grin allows, so that later versions can add some.
 
 use crate::addr::PeerAddrs;
+use crate::archive::{Archive, ArchiveRequest};
+use crate::bitmap::BitmapSegment;
 use crate::block::{Block, BlockHeader, CompactBlock, Locator};
 use crate::frame::{FrameHeader, Kind};
 use crate::handshake::{Capabilities, Hand, Shake};
+use crate::headers::Headers;
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::network::Network;
 use crate::payload::{Hash, Payload, SealError};
+use crate::segment::{KernelSegment, OutputSegment, RangeProofSegment, SegmentId};
 use crate::transaction::Transaction;
 use crate::wire::{Context, Decode, DecodeError, Encode, EncodeError, Reader, Writer};
 
@@ -36,6 +40,8 @@ pub enum Message<'a> {
     GetHeaders(Locator<'a>),
     /// A new block, by its header.
     Header(BlockHeader<'a>),
+    /// The headers behind a locator.
+    Headers(Headers<'a>),
     /// Asks for a block.
     GetBlock(Hash),
     /// A block.
@@ -48,12 +54,32 @@ pub enum Message<'a> {
     StemTransaction(Transaction<'a>),
     /// A transaction.
     Transaction(Transaction<'a>),
+    /// Asks for the archive of unspent outputs.
+    TxHashSetRequest(ArchiveRequest),
+    /// The archive follows the frame.
+    TxHashSetArchive(Archive),
     /// Why the receiver is banned; the last message of a connection.
     BanReason(BanReason),
     /// Asks for the transaction with this kernel.
     GetTransaction(Hash),
     /// Announces the transaction with this kernel.
     TransactionKernel(Hash),
+    /// Asks for a segment of the bitmap of unspent outputs.
+    GetOutputBitmapSegment(SegmentId),
+    /// A segment of that bitmap.
+    OutputBitmapSegment(BitmapSegment<'a>),
+    /// Asks for a segment of the outputs.
+    GetOutputSegment(SegmentId),
+    /// A segment of the outputs.
+    OutputSegment(OutputSegment<'a>),
+    /// Asks for a segment of the range proofs.
+    GetRangeProofSegment(SegmentId),
+    /// A segment of the range proofs.
+    RangeProofSegment(RangeProofSegment<'a>),
+    /// Asks for a segment of the kernels.
+    GetKernelSegment(SegmentId),
+    /// A segment of the kernels.
+    KernelSegment(KernelSegment<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -69,7 +95,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], which is the sender's fault; but [`DecodeError::Unsupported`] is not.
+    /// [`DecodeError`], which is the sender's fault.
     pub fn decode(kind: Kind, body: &'a [u8], context: &Context<'_>) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(body);
         let message = match kind {
@@ -82,28 +108,39 @@ impl<'a> Message<'a> {
             Kind::PeerAddrs => Self::PeerAddrs(PeerAddrs::decode(reader, context)?),
             Kind::GetHeaders => Self::GetHeaders(Locator::decode(reader, context)?),
             Kind::Header => Self::Header(BlockHeader::decode(reader, context)?),
+            Kind::Headers => Self::Headers(Headers::decode(reader, context)?),
             Kind::GetBlock => Self::GetBlock(reader.hash()?),
             Kind::Block => Self::Block(Block::decode(reader, context)?),
             Kind::GetCompactBlock => Self::GetCompactBlock(reader.hash()?),
             Kind::CompactBlock => Self::CompactBlock(CompactBlock::decode(reader, context)?),
             Kind::StemTransaction => Self::StemTransaction(Transaction::decode(reader, context)?),
             Kind::Transaction => Self::Transaction(Transaction::decode(reader, context)?),
+            Kind::TxHashSetRequest => {
+                Self::TxHashSetRequest(ArchiveRequest::decode(reader, context)?)
+            }
+            Kind::TxHashSetArchive => Self::TxHashSetArchive(Archive::decode(reader, context)?),
             Kind::BanReason => Self::BanReason(BanReason::decode(reader, context)?),
             Kind::GetTransaction => Self::GetTransaction(reader.hash()?),
             Kind::TransactionKernel => Self::TransactionKernel(reader.hash()?),
-            Kind::Headers
-            | Kind::TxHashSetRequest
-            | Kind::TxHashSetArchive
-            | Kind::GetOutputBitmapSegment
-            | Kind::OutputBitmapSegment
-            | Kind::GetOutputSegment
-            | Kind::OutputSegment
-            | Kind::GetRangeProofSegment
-            | Kind::RangeProofSegment
-            | Kind::GetKernelSegment
-            | Kind::KernelSegment => return Err(DecodeError::Unsupported(kind)),
+            Kind::GetOutputBitmapSegment => {
+                Self::GetOutputBitmapSegment(SegmentId::decode(reader, context)?)
+            }
+            Kind::OutputBitmapSegment => {
+                Self::OutputBitmapSegment(BitmapSegment::decode(reader, context)?)
+            }
+            Kind::GetOutputSegment => Self::GetOutputSegment(SegmentId::decode(reader, context)?),
+            Kind::OutputSegment => Self::OutputSegment(OutputSegment::decode(reader, context)?),
+            Kind::GetRangeProofSegment => {
+                Self::GetRangeProofSegment(SegmentId::decode(reader, context)?)
+            }
+            Kind::RangeProofSegment => {
+                Self::RangeProofSegment(RangeProofSegment::decode(reader, context)?)
+            }
+            Kind::GetKernelSegment => Self::GetKernelSegment(SegmentId::decode(reader, context)?),
+            Kind::KernelSegment => Self::KernelSegment(KernelSegment::decode(reader, context)?),
         };
-        if kind.is_payload() {
+        // grin measures Headers too, which it reads piece by piece.
+        if kind.is_payload() || kind == Kind::Headers {
             reader.finish()?;
         }
         Ok(message)
@@ -122,15 +159,26 @@ impl<'a> Message<'a> {
             Self::PeerAddrs(_) => Kind::PeerAddrs,
             Self::GetHeaders(_) => Kind::GetHeaders,
             Self::Header(_) => Kind::Header,
+            Self::Headers(_) => Kind::Headers,
             Self::GetBlock(_) => Kind::GetBlock,
             Self::Block(_) => Kind::Block,
             Self::GetCompactBlock(_) => Kind::GetCompactBlock,
             Self::CompactBlock(_) => Kind::CompactBlock,
             Self::StemTransaction(_) => Kind::StemTransaction,
             Self::Transaction(_) => Kind::Transaction,
+            Self::TxHashSetRequest(_) => Kind::TxHashSetRequest,
+            Self::TxHashSetArchive(_) => Kind::TxHashSetArchive,
             Self::BanReason(_) => Kind::BanReason,
             Self::GetTransaction(_) => Kind::GetTransaction,
             Self::TransactionKernel(_) => Kind::TransactionKernel,
+            Self::GetOutputBitmapSegment(_) => Kind::GetOutputBitmapSegment,
+            Self::OutputBitmapSegment(_) => Kind::OutputBitmapSegment,
+            Self::GetOutputSegment(_) => Kind::GetOutputSegment,
+            Self::OutputSegment(_) => Kind::OutputSegment,
+            Self::GetRangeProofSegment(_) => Kind::GetRangeProofSegment,
+            Self::RangeProofSegment(_) => Kind::RangeProofSegment,
+            Self::GetKernelSegment(_) => Kind::GetKernelSegment,
+            Self::KernelSegment(_) => Kind::KernelSegment,
         }
     }
 
@@ -138,7 +186,8 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::NoInputFeatures`]; part of the body may have been written then.
+    /// [`EncodeError::NoInputFeatures`], [`EncodeError::NoHeaders`]; part of the body may have been
+    /// written then.
     pub fn encode_body(&self, version: u32, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let writer = &mut Writer::new(out);
         match self {
@@ -151,12 +200,23 @@ impl<'a> Message<'a> {
             Self::PeerAddrs(addrs) => addrs.encode(writer, version),
             Self::GetHeaders(locator) => locator.encode(writer, version),
             Self::Header(header) => header.encode(writer, version),
+            Self::Headers(headers) => headers.encode(writer, version),
             Self::Block(block) => block.encode(writer, version),
             Self::CompactBlock(block) => block.encode(writer, version),
             Self::StemTransaction(transaction) | Self::Transaction(transaction) => {
                 transaction.encode(writer, version)
             }
+            Self::TxHashSetRequest(request) => request.encode(writer, version),
+            Self::TxHashSetArchive(archive) => archive.encode(writer, version),
             Self::BanReason(reason) => reason.encode(writer, version),
+            Self::GetOutputBitmapSegment(id)
+            | Self::GetOutputSegment(id)
+            | Self::GetRangeProofSegment(id)
+            | Self::GetKernelSegment(id) => id.encode(writer, version),
+            Self::OutputBitmapSegment(segment) => segment.encode(writer, version),
+            Self::OutputSegment(segment) => segment.encode(writer, version),
+            Self::RangeProofSegment(segment) => segment.encode(writer, version),
+            Self::KernelSegment(segment) => segment.encode(writer, version),
             Self::GetBlock(hash)
             | Self::GetCompactBlock(hash)
             | Self::GetTransaction(hash)

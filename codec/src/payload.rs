@@ -6,10 +6,13 @@ use std::sync::Arc;
 use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
+use crate::convert::{NotConvertible, convert, forms};
+use crate::form::{Form, Forms};
 use crate::format::PayloadFormat;
 use crate::frame::{Frame, FrameHeader, Kind};
 use crate::limits::{FRAME_HEADER_BYTES, Limits};
 use crate::network::Network;
+use crate::wire::EncodeError;
 
 /// 32 bytes that identify something: BLAKE2b-256 of what the protocol says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,13 +111,17 @@ impl fmt::Debug for Hash {
 
 /// One frame, immutable and shared: cloning it counts a reference and copies nothing.
 ///
+/// Or, of an archive that is sent ([`Payload::piece`]), raw bytes that follow a frame: they go
+/// through the same queues.
+///
 /// It is made with one allocation and one copy, or, from a frame that was assembled, without a
 /// copy. The loop deduplicates by a keyed fingerprint and needs no id for most payloads, so the id
 /// is computed when it is asked for, on the thread that asks.
 #[derive(Clone)]
 pub struct Payload {
     bytes: Bytes,
-    kind: Kind,
+    /// `None` is a piece of an attachment.
+    kind: Option<Kind>,
     format: PayloadFormat,
     proof_nonces: u8,
     block_weight_max: u32,
@@ -178,6 +185,25 @@ impl Payload {
         }
     }
 
+    /// Raw bytes of the attachment that follows a TxHashSetArchive, in the order of the stream.
+    ///
+    /// ```
+    /// use codec::Payload;
+    /// let piece = Payload::piece(b"raw".to_vec());
+    /// assert!(piece.is_piece());
+    /// assert_eq!(piece.frame(), b"raw");
+    /// ```
+    #[must_use]
+    pub fn piece(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: Bytes::Assembled(Arc::new(bytes)),
+            kind: None,
+            format: PayloadFormat::Opaque,
+            proof_nonces: 1,
+            block_weight_max: 0,
+        }
+    }
+
     /// Takes a whole frame, header included.
     pub(crate) fn new(network: &Network, kind: Kind, frame: Vec<u8>) -> Self {
         Self::with(network, kind, Bytes::Assembled(Arc::new(frame)))
@@ -187,7 +213,7 @@ impl Payload {
         let Network { format, limits, .. } = network;
         Self {
             bytes,
-            kind,
+            kind: Some(kind),
             format: *format,
             proof_nonces: limits.proof_nonces(),
             // `Limits` admits no weight over a million.
@@ -195,13 +221,31 @@ impl Payload {
         }
     }
 
-    /// What it is.
+    /// What it is; a piece of an attachment has the kind of the frame that it follows.
     #[must_use]
     pub const fn kind(&self) -> Kind {
-        self.kind
+        match self.kind {
+            Some(kind) => kind,
+            None => Kind::TxHashSetArchive,
+        }
     }
 
-    /// Header and body, as on the wire.
+    /// Whether it is no frame but a piece of an attachment.
+    #[must_use]
+    pub const fn is_piece(&self) -> bool {
+        self.kind.is_none()
+    }
+
+    /// How many raw bytes follow this frame, if it is a TxHashSetArchive.
+    #[must_use]
+    pub fn attachment_bytes(&self) -> Option<u64> {
+        match self.kind {
+            Some(Kind::TxHashSetArchive) => attachment_bytes(self.body()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// What goes on the wire: header and body, or the raw bytes of a piece.
     #[must_use]
     pub fn frame(&self) -> &[u8] {
         match &self.bytes {
@@ -210,18 +254,60 @@ impl Payload {
         }
     }
 
-    /// The body alone.
+    /// The body alone; all of a piece.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        &self.frame()[FRAME_HEADER_BYTES..]
+        match self.kind {
+            Some(_) => &self.frame()[FRAME_HEADER_BYTES..],
+            None => self.frame(),
+        }
     }
 
     /// The id that the network's format gives to this body. Each call computes it, about a
     /// microsecond for a transaction: who needs it twice keeps it.
     #[must_use]
     pub fn id(&self) -> PayloadId {
-        let limits = Limits::new(u64::from(self.block_weight_max), self.proof_nonces);
-        self.format.id(self.kind, self.body(), &limits)
+        self.format.id(self.kind(), self.body(), &self.limits())
+    }
+
+    /// The forms that its body may be read in: all of them if no version changes it. Empty if it is
+    /// not laid out as its kind, and so was never checked. Each call reads the body, without a
+    /// hash, about a microsecond for a transaction.
+    ///
+    /// ```
+    /// use codec::{Form, Kind, Network, Payload};
+    /// let payload = Payload::seal(&Network::DEV, Kind::Transaction, b"opaque").unwrap();
+    /// assert!(payload.forms().contains(Form::of_version(2)));
+    /// ```
+    #[must_use]
+    pub fn forms(&self) -> Forms {
+        match self.format {
+            PayloadFormat::Grin => forms(self.kind(), self.body(), &self.limits()),
+            PayloadFormat::Opaque => Forms::ALL,
+        }
+    }
+
+    /// The payload for peers of this version: itself if its bytes are, else with a body that is
+    /// [converted](convert). The id is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConvertible`]: peers of that version cannot have it.
+    pub fn convert(&self, network: &Network, to_version: u32) -> Result<Self, NotConvertible> {
+        let forms = self.forms();
+        if forms.contains(Form::of_version(to_version)) {
+            return Ok(self.clone());
+        }
+        let Some(from) = forms.iter().next() else {
+            return Err(NotConvertible::Unreadable);
+        };
+        let kind = self.kind();
+        let body = convert(kind, self.body(), from.version(), to_version, network)?;
+        Ok(Self::seal(network, kind, &body).map_err(EncodeError::from)?)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::new(u64::from(self.block_weight_max), self.proof_nonces)
     }
 
     /// How many owners there are: the chain, queues, sends in flight.
@@ -234,15 +320,24 @@ impl Payload {
     }
 }
 
+/// Behind the hash and the height of a TxHashSetArchive.
+fn attachment_bytes(body: &[u8]) -> Option<u64> {
+    body.get(40..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({:?}, {} bytes)", self.kind, self.frame().len())
+        match self.kind {
+            Some(kind) => write!(f, "Payload({kind:?}, {} bytes)", self.frame().len()),
+            None => write!(f, "Payload(piece, {} bytes)", self.frame().len()),
+        }
     }
 }
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.frame(), other.frame()) || self.frame() == other.frame()
+        self.kind == other.kind
+            && (std::ptr::eq(self.frame(), other.frame()) || self.frame() == other.frame())
     }
 }
 

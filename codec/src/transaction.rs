@@ -22,7 +22,7 @@ pub type Commitment = [u8; 33];
 pub(crate) const INPUT_BYTES: usize = 34;
 
 /// Bytes of an output's features and commitment, which its place in the order hangs on.
-const IDENTIFIER_BYTES: usize = 34;
+pub(crate) const IDENTIFIER_BYTES: usize = 34;
 
 /// Where the proof of an output begins, behind its length.
 const PROOF_OFFSET: usize = IDENTIFIER_BYTES + 8;
@@ -48,7 +48,7 @@ pub enum OutputFeatures {
 }
 
 impl OutputFeatures {
-    const fn from_byte(byte: u8) -> Option<Self> {
+    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Plain),
             1 => Some(Self::Coinbase),
@@ -57,7 +57,7 @@ impl OutputFeatures {
     }
 
     /// Of a byte that was looked at when the body was read.
-    const fn of_checked(byte: u8) -> Self {
+    pub(crate) const fn of_checked(byte: u8) -> Self {
         if byte == 0 { Self::Plain } else { Self::Coinbase }
     }
 }
@@ -417,11 +417,20 @@ const fn weight(inputs: u64, outputs: u64, kernels: u64) -> u64 {
 
 /// The order of kernels, and that the network has such kernels.
 pub(crate) fn check_kernels(kernels: Kernels<'_>, network: &Network) -> Result<(), DecodeError> {
+    check_nrd_kernels(kernels, network)?;
+    check_order(List::Kernels, kernels.iter().map(|kernel| kernel.hashed_bytes()))
+}
+
+/// That the network has such kernels.
+pub(crate) fn check_nrd_kernels(
+    kernels: Kernels<'_>,
+    network: &Network,
+) -> Result<(), DecodeError> {
     let nrd = |features| matches!(features, KernelFeatures::NoRecentDuplicate { .. });
     if !network.nrd_kernels && kernels.iter().any(|kernel| nrd(kernel.features)) {
         return Err(DecodeError::NrdKernelDisabled);
     }
-    check_order(List::Kernels, kernels.iter().map(|kernel| kernel.hashed_bytes()))
+    Ok(())
 }
 
 /// Makes sure that the hash of each item is greater than that of the one before it.
@@ -453,6 +462,6 @@ fn holds<const N: usize>(list: &[[u8; N]], item: &[u8; N]) -> bool {
 }
 
 /// The commitment behind the features of an input or output.
-fn commitment_at<const N: usize>(item: &[u8; N]) -> &Commitment {
+pub(crate) fn commitment_at<const N: usize>(item: &[u8; N]) -> &Commitment {
     item[1..].first_chunk().expect("a commitment follows the features")
 }

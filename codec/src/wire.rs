@@ -6,7 +6,6 @@
 //! bytes from outside make a panic, and no count or length is believed before it is compared with a
 //! limit or with the bytes that are here.
 
-use crate::frame::Kind;
 use crate::network::Network;
 use crate::payload::{Hash, SealError};
 
@@ -184,9 +183,53 @@ pub enum DecodeError {
     /// A transaction without a kernel, which could have no id.
     #[error("transaction without a kernel")]
     NoKernel,
-    /// A known kind whose bodies this version of the library does not read.
-    #[error("{0:?} is not read")]
-    Unsupported(Kind),
+    /// The places of a segment's items are not strictly increasing from 1 on.
+    #[error("position {position} at {index} is not above the one before")]
+    PositionOrder {
+        /// The position.
+        position: u64,
+        /// Its place in the list.
+        index: usize,
+    },
+    /// A segment that spans more of its tree than one may.
+    #[error("segment of height {height}, at most {limit}")]
+    SegmentTooHigh {
+        /// Height promised.
+        height: u8,
+        /// Most that a segment may have.
+        limit: u8,
+    },
+    /// A segment that would begin or end beyond the largest number.
+    #[error("segment {index} of height {height} lies beyond all numbers")]
+    SegmentIndex {
+        /// Which one was promised.
+        index: u64,
+        /// Its height.
+        height: u8,
+    },
+    /// A segment of the bitmap without a block.
+    #[error("bitmap without a block")]
+    EmptyBitmap,
+    /// A block of the bitmap that has no chunk, more than fit, or fewer and is not the last one.
+    #[error("bitmap block of {chunks} chunks")]
+    BadBitmapBlock {
+        /// Chunks promised.
+        chunks: u8,
+    },
+    /// A way to tell the bits of a block that the protocol does not have.
+    #[error("bitmap mode {mode}")]
+    BadBitmapMode {
+        /// The byte.
+        mode: u8,
+    },
+    /// A bit behind the last one of its block.
+    #[error("bit {index} of a bitmap block of {bits}")]
+    BitmapIndex {
+        /// The bit.
+        index: u32,
+        /// Bits that the block has.
+        bits: u32,
+    },
 }
 
 /// The lists of a body that are ordered by the hashes of their items.
@@ -214,6 +257,9 @@ pub enum EncodeError {
         /// The version asked for.
         version: u32,
     },
+    /// Headers without a header: grin's reader drops the connection on them.
+    #[error("headers without a header are never sent")]
+    NoHeaders,
 }
 
 /// A cursor over the bytes of a body.

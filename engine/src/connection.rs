@@ -31,7 +31,7 @@ pub(crate) struct Connection {
     pub(crate) ended: Option<CloseReason>,
     /// The core was told that we do not read.
     pub(crate) paused: bool,
-    /// It waits for a turn of its own, for room on the lane, or for buffers.
+    /// It waits for a turn of its own, for room on the lane, for the rate, or for buffers.
     pub(crate) waits: Option<Waits>,
     /// A turn, and how many frames were handled in it.
     handled: (u64, u32),
@@ -81,6 +81,8 @@ pub(crate) enum Waits {
     Turn,
     /// Room on the lane to the chain.
     Lane,
+    /// The rate of all that is received.
+    Rate,
     /// Free receive buffers.
     Buffers,
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bridge::store::{StoreNotice, StoreStatus};
 use bridge::{ChainSide, Counters, EngineEnd, Metrics, Waker};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use peer::PeerInfo;
+use peer::{AddressRecord, Ban, BanTarget, PeerInfo};
 
 use crate::config::Config;
 use crate::event_loop::Control;
@@ -35,6 +36,7 @@ pub struct Handle {
     pub(crate) waker: Waker,
     pub(crate) counters: Counters,
     pub(crate) local_addrs: Box<[SocketAddr]>,
+    pub(crate) store_notices: Box<[StoreNotice]>,
     /// How the engine ended, once it has.
     pub(crate) ended: Arc<OnceLock<EngineEnd>>,
 }
@@ -71,8 +73,9 @@ impl Engine {
 
     fn end(&mut self, within: Duration) -> EngineEnd {
         let Some(thread) = self.thread.take() else { return EngineEnd::Stopped };
-        // A loop that is gone takes no commands, and one that has many is awake.
-        drop(self.handle.control.send_timeout(Control::Shutdown { within }, within));
+        // It waits for some turns at most: each takes as many commands as may wait. A loop that is
+        // gone takes none, and the send fails.
+        drop(self.handle.control.send(Control::Shutdown { within }));
         self.handle.waker.wake();
         thread.join().unwrap_or_else(|_| EngineEnd::Panicked("its thread unwound".to_owned()))
     }
@@ -109,16 +112,70 @@ impl Handle {
     ///
     /// The engine has ended.
     pub fn peers(&self) -> Result<Vec<PeerInfo>, EngineEnd> {
-        let (answer, peers) = bounded(1);
-        self.send(Control::Peers(answer))?;
-        // A command that is sent in the very moment in which the loop ends is answered by nobody.
-        loop {
-            match peers.recv_timeout(LOOK_AGAIN) {
-                Ok(peers) => return Ok(peers),
-                Err(RecvTimeoutError::Timeout) if self.ended.get().is_none() => {}
-                Err(_) => return Err(self.end()),
-            }
-        }
+        self.ask(Control::Peers)
+    }
+
+    /// All bans in force.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn bans(&self) -> Result<Vec<Ban>, EngineEnd> {
+        self.ask(Control::Bans)
+    }
+
+    /// Bans somebody for this long, in the operator's name. Its connections get the reason and
+    /// end, and no other is made. An earlier ban of the same target that ends later stays. The
+    /// note is for people, and cut after [`NOTE_BYTES_MAX`](peer::NOTE_BYTES_MAX) bytes.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn ban(&self, target: BanTarget, lasts: Duration, note: &str) -> Result<(), EngineEnd> {
+        self.send(Control::Ban { target, lasts, note: note.into() })
+    }
+
+    /// Lifts the ban of exactly this target; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn unban(&self, target: BanTarget) -> Result<bool, EngineEnd> {
+        self.ask(|asker| Control::Unban { target, asker })
+    }
+
+    /// All addresses of the book: tens of thousands, if it is full.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn addresses(&self) -> Result<Vec<AddressRecord>, EngineEnd> {
+        self.ask(Control::Addresses)
+    }
+
+    /// Where others reach us: configured, or what enough of them agree on.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn external_address(&self) -> Result<Option<SocketAddr>, EngineEnd> {
+        self.ask(Control::ExternalAddress)
+    }
+
+    /// How the store is doing: where it keeps, and how far it lags.
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn store(&self) -> Result<StoreStatus, EngineEnd> {
+        self.ask(Control::Store)
+    }
+
+    /// What the store had to tell when it was opened: that its file was set aside, that records
+    /// were passed over, or why there is no file. Nothing, if all is well.
+    #[must_use]
+    pub fn store_notices(&self) -> &[StoreNotice] {
+        &self.store_notices
     }
 
     /// Dials this address, and again with a back-off whenever the connection is lost.
@@ -130,6 +187,19 @@ impl Handle {
         self.send(Control::Hold(addr))
     }
 
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Control) -> Result<T, EngineEnd> {
+        let (sender, answer) = bounded(1);
+        self.send(question(sender))?;
+        // A command that is sent in the very moment in which the loop ends is answered by nobody.
+        loop {
+            match answer.recv_timeout(LOOK_AGAIN) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) if self.ended.get().is_none() => {}
+                Err(_) => return Err(self.end()),
+            }
+        }
+    }
+
     fn send(&self, control: Control) -> Result<(), EngineEnd> {
         self.control.send(control).map_err(|_| self.end())?;
         self.waker.wake();
@@ -138,5 +208,40 @@ impl Handle {
 
     fn end(&self) -> EngineEnd {
         self.ended.get().cloned().unwrap_or(EngineEnd::Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_arrives_although_many_commands_wait() {
+        let (loop_side, _chain) = bridge::open(bridge::Config::default()).unwrap();
+        let (control, commands) = bounded(CONTROL_MAX);
+        let handle = Handle {
+            control,
+            waker: loop_side.waker(),
+            counters: loop_side.counters().clone(),
+            local_addrs: Box::default(),
+            store_notices: Box::default(),
+            ended: Arc::default(),
+        };
+        for _ in 0..CONTROL_MAX {
+            handle.hold("127.0.0.1:1".parse().unwrap()).unwrap();
+        }
+        // A loop whose turn takes a moment, and which then ends when it is told to.
+        let thread = bridge::spawn("loop", move || {
+            let _ = crossbeam_channel::after(Duration::from_millis(300)).recv();
+            loop {
+                match commands.recv_timeout(Duration::from_secs(2)) {
+                    Ok(Control::Shutdown { .. }) => return EngineEnd::Stopped,
+                    Ok(_) => {}
+                    Err(_) => return EngineEnd::Failed("nobody told it to end".to_owned()),
+                }
+            }
+        });
+        let engine = Engine { handle, thread: Some(thread.unwrap()) };
+        assert_eq!(engine.shutdown(Duration::from_millis(100)), Ok(()));
     }
 }

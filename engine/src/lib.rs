@@ -7,13 +7,16 @@
 
 mod clock;
 mod config;
+mod config_file;
 mod connection;
 mod event_loop;
 mod handle;
 mod io;
+mod resolver;
 mod send_queue;
 mod start;
 
+pub use bridge::store::{MemoryReason, Place, Skipped, StoreNotice, StoreStatus, Unfit};
 pub use bridge::{
     ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, Publisher, SendError,
 };
@@ -21,10 +24,13 @@ pub use codec::{
     Capabilities, Hash, Kind, Limits, Network, Payload, PayloadFormat, PayloadId, SealError,
 };
 pub use config::Config;
+pub use config_file::ConfigFileError;
 pub use handle::{Engine, Handle};
 pub use io::{BufferConfig, RingError};
 pub use peer::{
-    ChainTip, CloseReason, Config as PeerConfig, ConnId, Direction, Freshness, FromChain,
-    InventoryLimits, PeerInfo, Request, SeenLimits, Source, ToChain, Verdict,
+    AddressRecord, Archive, Ban, BanCause, BanTarget, BookLimits, ChainTip, CloseReason,
+    Config as PeerConfig, ConnId, Decider, Direction, Evidence, Freshness, FromChain,
+    InventoryLimits, Locality, PeerInfo, Rate, Rates, Request, Seed, SeenLimits, SegmentId, Slots,
+    Source, TargetError, ToChain, UnixTime, Verdict,
 };
 pub use start::StartError;

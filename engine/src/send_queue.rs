@@ -3,10 +3,14 @@
 //! Three classes, each bounded in bytes; an earlier class goes first. Within a class the order is
 //! kept. Full: relayed payloads are dropped (the peer asks, or hears it from another), anything
 //! else ends the connection. Empty, it keeps next to nothing.
+//!
+//! An archive's frame is followed by raw bytes, in which no other frame may stand: from its
+//! departure on only pieces leave, and the classes wait, until all of its bytes are gone.
 
 use std::collections::VecDeque;
 
 use codec::{Kind, Payload};
+use peer::{ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX};
 
 use crate::io::{Gathered, SEND_FRAMES_MAX};
 
@@ -22,6 +26,9 @@ const BLOCK_BYTES_MAX: usize = 8 << 20;
 const TRANSACTION_BYTES_MAX: usize = 2 << 20;
 
 const BYTES_MAX: [usize; 3] = [CONTROL_BYTES_MAX, BLOCK_BYTES_MAX, TRANSACTION_BYTES_MAX];
+
+/// Most bytes of pieces of an archive that wait: as many pieces as the core wants at once.
+const PIECE_BYTES_MAX: usize = ARCHIVE_PIECES_WANTED_MAX * ARCHIVE_PIECE_BYTES_MAX;
 
 /// What a frame weighs beyond its bytes, so that tiny frames are bounded too.
 const FRAME_OVERHEAD: usize = 32;
@@ -90,10 +97,17 @@ impl Class {
 pub(crate) struct SendQueue {
     classes: [VecDeque<Payload>; 3],
     bytes: [usize; 3],
+    pieces: VecDeque<Payload>,
+    piece_bytes: usize,
+    /// Bytes of an archive whose frame has left, and which have not: the stream is raw.
+    raw_left: u64,
 }
 
 impl SendQueue {
     pub(crate) fn push(&mut self, payload: Payload) -> Pushed {
+        if payload.is_piece() {
+            return self.push_piece(payload);
+        }
         let class = Class::of(payload.kind()) as usize;
         let weight = weight(&payload);
         // One frame is always admitted: it may be larger than the bound of its class.
@@ -105,7 +119,22 @@ impl SendQueue {
         Pushed::Queued
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn push_piece(&mut self, piece: Payload) -> Pushed {
+        let bytes = self.piece_bytes + piece.frame().len();
+        if bytes > PIECE_BYTES_MAX || self.pieces.len() == ARCHIVE_PIECES_WANTED_MAX {
+            return Pushed::Full(piece);
+        }
+        self.piece_bytes = bytes;
+        self.pieces.push_back(piece);
+        Pushed::Queued
+    }
+
+    /// Whether nothing can leave now. In the middle of an archive that is so while its next piece
+    /// has not come, whatever else waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        if self.raw_left > 0 {
+            return self.pieces.is_empty();
+        }
         self.classes.iter().all(VecDeque::is_empty)
     }
 
@@ -116,8 +145,12 @@ impl SendQueue {
         relayed.into_iter().any(|class| self.bytes[class] >= BYTES_MAX[class] / 2)
     }
 
-    /// Moves what one send takes into `gathered`: whole frames, the most urgent class first.
+    /// Moves what one send takes into `gathered`: whole frames, the most urgent class first, and
+    /// nothing behind the frame of an archive; or, in the middle of one, its pieces.
     pub(crate) fn gather(&mut self, gathered: &mut Gathered) {
+        if self.raw_left > 0 {
+            return self.gather_pieces(gathered);
+        }
         let mut room = SEND_BYTES;
         for (class, bytes) in self.classes.iter_mut().zip(&mut self.bytes) {
             while let Some(payload) = class.front() {
@@ -128,7 +161,11 @@ impl SendQueue {
                 }
                 room = room.saturating_sub(length);
                 *bytes -= weight(payload);
+                self.raw_left = payload.attachment_bytes().unwrap_or(0);
                 gathered.frames.extend(class.pop_front());
+                if self.raw_left > 0 {
+                    return;
+                }
             }
             if class.capacity() > CAPACITY_KEPT {
                 *class = VecDeque::new();
@@ -136,8 +173,29 @@ impl SendQueue {
         }
     }
 
+    fn gather_pieces(&mut self, gathered: &mut Gathered) {
+        for piece in std::mem::take(&mut self.pieces) {
+            let bytes = piece.frame().len() as u64;
+            assert!(bytes <= self.raw_left, "the core wants no more than an archive has");
+            self.raw_left -= bytes;
+            gathered.frames.push(piece);
+        }
+        self.piece_bytes = 0;
+    }
+
+    /// Nothing more will come: what is here may still leave. In the middle of an archive that is
+    /// nothing: the bytes that lack would have to come first.
+    pub(crate) fn seal(&mut self) {
+        if self.raw_left > 0 {
+            self.clear();
+        }
+    }
+
     /// A goodbye: only control messages are still sent.
     pub(crate) fn keep_control(&mut self) {
+        self.seal();
+        self.pieces = VecDeque::new();
+        self.piece_bytes = 0;
         for class in [Class::Block as usize, Class::Transaction as usize] {
             self.classes[class] = VecDeque::new();
             self.bytes[class] = 0;
@@ -200,7 +258,7 @@ mod tests {
         queue.gather(&mut gathered);
         assert_eq!(kinds(&gathered)[..3], [Kind::Pong, Kind::Block, Kind::Transaction]);
         assert_eq!(gathered.frames.len(), 8);
-        assert!(queue.is_empty());
+        assert!(queue.is_idle());
     }
 
     #[test]
@@ -214,7 +272,7 @@ mod tests {
         assert!(pushed <= TRANSACTION_BYTES_MAX / FRAME_OVERHEAD, "tiny frames weigh too");
         assert!(queue.is_crowded());
         queue.keep_control();
-        assert!(queue.is_empty() && !queue.is_crowded());
+        assert!(queue.is_idle() && !queue.is_crowded());
     }
 
     #[test]
@@ -225,6 +283,102 @@ mod tests {
         }
         queue.gather(&mut Gathered::default());
         assert!(queue.classes.iter().all(|class| class.capacity() <= CAPACITY_KEPT));
+    }
+
+    fn archive(bytes: u64) -> Payload {
+        let body = [&[7; 40][..], &bytes.to_be_bytes()].concat();
+        Payload::seal(&Network::DEV, Kind::TxHashSetArchive, &body).unwrap()
+    }
+
+    fn piece(bytes: usize) -> Payload {
+        Payload::piece(vec![9; bytes])
+    }
+
+    fn gather(queue: &mut SendQueue) -> Vec<usize> {
+        let mut gathered = Gathered::default();
+        queue.gather(&mut gathered);
+        gathered.frames.iter().map(|frame| frame.frame().len()).collect()
+    }
+
+    #[test]
+    fn from_an_archives_frame_to_its_last_byte_only_pieces_leave() {
+        let mut queue = SendQueue::default();
+        queue.push(archive(2_500));
+        queue.push(payload(Kind::Transaction, 300));
+        queue.push(payload(Kind::Block, 3_000));
+        assert_eq!(gather(&mut queue), [11 + 48], "nothing behind the frame");
+        assert!(queue.is_idle(), "the others wait");
+        queue.push(payload(Kind::Ping, 16));
+        queue.push(piece(1_000));
+        queue.push(piece(1_000));
+        assert!(!queue.is_idle());
+        assert_eq!(gather(&mut queue), [1_000, 1_000]);
+        assert!(queue.is_idle());
+        queue.push(piece(500));
+        assert_eq!(gather(&mut queue), [500]);
+        assert!(!queue.is_idle());
+        assert_eq!(gather(&mut queue), [11 + 16, 11 + 3_000, 11 + 300]);
+        assert!(queue.is_idle());
+    }
+
+    #[test]
+    fn an_archive_waits_its_turn_and_one_without_bytes_holds_nothing_up() {
+        let mut queue = SendQueue::default();
+        queue.push(payload(Kind::Pong, 16));
+        queue.push(archive(0));
+        queue.push(payload(Kind::Block, 10));
+        queue.push(archive(5));
+        queue.push(piece(5)); // the archive's frame has not left yet
+        queue.push(payload(Kind::Block, 20));
+        assert_eq!(gather(&mut queue), [11 + 16, 11 + 48, 11 + 10, 11 + 48]);
+        assert_eq!(gather(&mut queue), [5]);
+        assert_eq!(gather(&mut queue), [11 + 20]);
+    }
+
+    #[test]
+    fn pieces_are_bounded_in_number_and_in_bytes() {
+        let mut queue = SendQueue::default();
+        for _ in 0..ARCHIVE_PIECES_WANTED_MAX {
+            assert_eq!(queue.push(piece(ARCHIVE_PIECE_BYTES_MAX)), Pushed::Queued);
+        }
+        assert!(matches!(queue.push(piece(1)), Pushed::Full(_)));
+        let mut queue = SendQueue::default();
+        assert!(matches!(queue.push(piece(PIECE_BYTES_MAX + 1)), Pushed::Full(_)));
+        for _ in 0..ARCHIVE_PIECES_WANTED_MAX {
+            assert_eq!(queue.push(piece(1)), Pushed::Queued);
+        }
+        assert!(matches!(queue.push(piece(1)), Pushed::Full(_)));
+    }
+
+    #[test]
+    fn last_words_in_the_middle_of_an_archive_would_be_taken_for_its_bytes() {
+        let middle = || {
+            let mut queue = SendQueue::default();
+            queue.push(archive(10));
+            gather(&mut queue);
+            queue.push(piece(4));
+            queue.push(payload(Kind::BanReason, 4));
+            queue
+        };
+        let mut queue = middle();
+        queue.keep_control();
+        assert!(queue.is_idle() && gather(&mut queue).is_empty());
+        let mut queue = middle();
+        queue.seal();
+        assert!(queue.is_idle() && gather(&mut queue).is_empty());
+        // Before its frame has left, and after its last byte, they may leave.
+        let mut queue = SendQueue::default();
+        queue.push(archive(10));
+        queue.push(piece(4));
+        queue.push(payload(Kind::BanReason, 4));
+        queue.keep_control();
+        assert_eq!(gather(&mut queue), [11 + 4]);
+        assert!(queue.is_idle());
+        let mut queue = middle();
+        queue.push(piece(6));
+        gather(&mut queue);
+        queue.keep_control();
+        assert_eq!(gather(&mut queue), [11 + 4]);
     }
 
     proptest! {

@@ -1,11 +1,14 @@
-//! Starting: what can be known to fail is checked first, and each failure names its cure.
+//! Starting: what can be known to fail is checked before a thread or a file exists, and each
+//! failure names its cure.
 
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use bridge::store::{self, StoreConfig, StoreNotice};
 use bridge::{ChainSide, EngineEnd, LoopSide};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use peer::Endpoint;
@@ -13,9 +16,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::Clock;
 use crate::config::{CONNECTIONS_LIMIT, Config, DESCRIPTORS_RESERVED};
-use crate::event_loop::{Control, EventLoop, LoopLimits, PARKED_COPIES_BYTES_MAX};
+use crate::event_loop::{Control, EventLoop, LoopConfig, PARKED_COPIES_BYTES_MAX};
 use crate::handle::{CONTROL_MAX, Handle};
-use crate::io::{Io, Ring, RingConfig, RingError};
+use crate::io::{Ring, RingConfig, RingError};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +27,19 @@ pub enum StartError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr} ({source}): {}", cure(source))]
     Listen {
         /// Which address.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
+    /// Two listeners cannot have one address.
+    #[error("`listen` has {0} twice: take one out")]
+    ListenTwice(SocketAddr),
+    /// A path of a directory, or none at all.
+    #[error("store is {0:?}, and must be the path of a file: leave it out to keep nothing")]
+    StorePath(PathBuf),
     /// The hard limit of descriptors is too low for the connections asked for.
     #[error(
         "{connections_max} connections need {needed} file descriptors, and the hard limit is \
@@ -47,7 +56,8 @@ pub enum StartError {
     /// The fixed pools sum up to more than they may.
     #[error(
         "the pools need {needed} bytes, and memory_bytes_max allows {max}: make the seen filter, \
-         the inventory, the buffers or the lanes smaller, or allow more"
+         the inventory, the address book, the assembly, the buffers or the lanes smaller, or \
+         allow more"
     )]
     Memory {
         /// What they need.
@@ -56,11 +66,8 @@ pub enum StartError {
         max: usize,
     },
     /// A lane must take the largest frame of the network while it is half full.
-    #[error("the lanes of this network need {needed} bytes each, at least")]
-    Lanes {
-        /// Bytes that each needs.
-        needed: usize,
-    },
+    #[error(transparent)]
+    Lanes(#[from] bridge::LaneError),
     /// A setting of the protocol's side that cannot be.
     #[error(transparent)]
     Config(#[from] peer::ConfigError),
@@ -70,12 +77,18 @@ pub enum StartError {
     /// The system gave no randomness.
     #[error("no randomness from the system: {0}")]
     Random(getrandom::Error),
-    /// No thread or no descriptor for the bridge.
-    #[error("cannot start the engine's thread: {0}")]
+    /// No thread for the engine, or no descriptor for the bridge.
+    #[error("the system has no thread or no descriptor for the engine: {0}")]
     System(#[from] io::Error),
     /// The thread ended before it was ready.
     #[error("the engine ended while starting: {0}")]
     Ended(EngineEnd),
+}
+
+/// What a loop that listens has to tell.
+struct Ready {
+    local_addrs: Box<[SocketAddr]>,
+    store_notices: Box<[StoreNotice]>,
 }
 
 pub(crate) type Started = (Handle, JoinHandle<EngineEnd>, ChainSide);
@@ -83,6 +96,7 @@ pub(crate) type Started = (Handle, JoinHandle<EngineEnd>, ChainSide);
 /// Starts the engine's thread and waits until it listens.
 pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     check(&config)?;
+    raise_descriptor_limit(config.connections_max)?;
     let (loop_side, chain) = bridge::open(config.lanes)?;
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
@@ -93,8 +107,9 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
         end.get_or_init(|| live(config, loop_side, commands, &ready)).clone()
     })?;
     match started.recv() {
-        Ok(Ok(local_addrs)) => {
-            Ok((Handle { control, waker, counters, local_addrs, ended }, thread, chain))
+        Ok(Ok(Ready { local_addrs, store_notices })) => {
+            let handle = Handle { control, waker, counters, local_addrs, store_notices, ended };
+            Ok((handle, thread, chain))
         }
         Ok(Err(error)) => {
             drop(thread.join());
@@ -106,18 +121,51 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     }
 }
 
+/// What can be said about a failure to listen.
+fn cure(source: &io::Error) -> &'static str {
+    match (source.kind(), source.raw_os_error()) {
+        (io::ErrorKind::AddrInUse, _) => {
+            "another program listens there: end it, or change the port in `listen`"
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => {
+            "no interface of this machine has this address: take it out of `listen`"
+        }
+        (io::ErrorKind::PermissionDenied, _) => {
+            "ports below 1024 are for the privileged: change the port in `listen`, or give the \
+             program CAP_NET_BIND_SERVICE"
+        }
+        (_, Some(libc::EAFNOSUPPORT)) => {
+            "this system does without addresses of this family: take it out of `listen`"
+        }
+        (_, Some(libc::EMFILE | libc::ENFILE)) => "raise the nofile limit (`ulimit -n`)",
+        _ => "take it out of `listen`, or change it",
+    }
+}
+
+/// Everything that can be known before anything is made. Changes nothing.
 fn check(config: &Config) -> Result<(), StartError> {
     let connections_max = config.connections_max;
     if connections_max == 0 || connections_max >= CONNECTIONS_LIMIT {
         return Err(StartError::Connections(connections_max));
     }
     config.peer.check()?;
-    let needed = 2 * config.peer.network.limits.frame_bytes_max() as usize;
-    let lanes = [config.lanes.to_chain_bytes, config.lanes.from_chain_bytes];
-    if lanes.iter().any(|bytes| *bytes < needed) {
-        return Err(StartError::Lanes { needed });
+    config.lanes.check(config.peer.network.limits.frame_bytes_max())?;
+    config.buffers.check()?;
+    let (needed, max) = (config.memory_bytes(), config.memory_bytes_max);
+    if needed > max {
+        return Err(StartError::Memory { needed, max });
     }
-    raise_descriptor_limit(connections_max)
+    let mut listeners = config.listen.iter().enumerate();
+    let twice = listeners.find(|(n, addr)| addr.port() != 0 && config.listen[..*n].contains(addr));
+    if let Some((_, addr)) = twice {
+        return Err(StartError::ListenTwice(*addr));
+    }
+    match &config.store {
+        Some(path) if path.file_name().is_none() || path.is_dir() => {
+            Err(StartError::StorePath(path.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Raises the soft limit to the hard one, and says when that is not enough.
@@ -140,17 +188,18 @@ fn live(
     config: Config,
     loop_side: LoopSide,
     commands: Receiver<Control>,
-    ready: &Sender<Result<Box<[SocketAddr]>, StartError>>,
+    ready: &Sender<Result<Ready, StartError>>,
 ) -> EngineEnd {
     let clock = Clock::start();
-    let (event_loop, addrs) = match build(config, loop_side, commands) {
+    let (event_loop, told) = match build(config, &clock, loop_side, commands) {
         Ok(built) => built,
         Err(error) => {
             drop(ready.send(Err(error)));
             return EngineEnd::Stopped;
         }
     };
-    if ready.send(Ok(addrs)).is_err() {
+    if ready.send(Ok(told)).is_err() {
+        event_loop.end(&clock, EngineEnd::Stopped);
         return EngineEnd::Stopped;
     }
     run_to_end(event_loop, &clock)
@@ -164,22 +213,32 @@ pub(crate) fn run_to_end(mut event_loop: EventLoop, clock: &Clock) -> EngineEnd 
         Err(panic) => EngineEnd::Panicked(message_of(panic.as_ref())),
     };
     tracing::info!(%end, "engine ends");
-    event_loop.into_bridge().end(end.clone());
+    event_loop.end(clock, end.clone());
     end
 }
 
 fn build(
-    config: Config,
+    mut config: Config,
+    clock: &Clock,
     loop_side: LoopSide,
     commands: Receiver<Control>,
-) -> Result<(EventLoop, Box<[SocketAddr]>), StartError> {
-    let limits = LoopLimits {
+) -> Result<(EventLoop, Ready), StartError> {
+    config.peer.started = clock.started();
+    let inbound = config.inbound_max();
+    if inbound < config.peer.slots.inbound {
+        tracing::info!(inbound, wanted = config.peer.slots.inbound, "too few connections for all");
+    }
+    config.peer.slots.greeting = config.greeting_max();
+    config.peer.slots.inbound = inbound;
+    let loop_config = LoopConfig {
         connections_max: config.connections_max,
+        download: config.peer.rates.download,
+        port: config.peer.network.port,
+        started: clock.started(),
         small_bytes: config.buffers.small_bytes as usize,
         parked_copies_max: PARKED_COPIES_BYTES_MAX,
     };
-    let lanes = config.lanes.to_chain_bytes + config.lanes.from_chain_bytes;
-    let pools = lanes + config.peer.assembly_bytes_max;
+    tracing::info!(pools = config.memory_bytes(), most = config.memory_bytes_max, "memory");
     let ring = Ring::new(RingConfig {
         connections_max: config.connections_max,
         buffers: config.buffers,
@@ -190,21 +249,28 @@ fn build(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
     let endpoint = Endpoint::new(config.peer, seed);
-    let needed = pools + endpoint.memory_bytes() + ring.pool_bytes();
-    let max = config.memory_bytes_max;
-    if needed > max {
-        return Err(StartError::Memory { needed, max });
+    let (store, restored, notices) =
+        store::open(StoreConfig { path: config.store, now: clock.started() });
+    for notice in &notices {
+        tracing::warn!("{notice}");
     }
-    tracing::info!(pools = needed, most = max, "memory");
-    let mut event_loop = EventLoop::new(Box::new(ring), endpoint, loop_side, commands, limits);
+    let mut event_loop =
+        EventLoop::new(Box::new(ring), endpoint, loop_side, commands, store, loop_config);
+    event_loop.restore(restored);
     let mut addrs = Vec::with_capacity(config.listen.len());
     for addr in config.listen {
-        let bound =
-            event_loop.listen(addr).map_err(|source| StartError::Listen { addr, source })?;
+        let bound = match event_loop.listen(addr) {
+            Ok(bound) => bound,
+            Err(source) => {
+                // Waits for the store, so that whoever tries again finds it free.
+                event_loop.end(clock, EngineEnd::Stopped);
+                return Err(StartError::Listen { addr, source });
+            }
+        };
         tracing::info!(addr = %bound, "listening");
         addrs.push(bound);
     }
-    Ok((event_loop, addrs.into()))
+    Ok((event_loop, Ready { local_addrs: addrs.into(), store_notices: notices.into() }))
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {

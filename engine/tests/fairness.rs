@@ -28,7 +28,9 @@ const ATTEMPTS: usize = 3;
 fn start(adjust: impl FnOnce(&mut Config)) -> (Engine, ChainSide, SocketAddr) {
     let mut config = Config::new(DEV);
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    config.connections_max = 16;
+    config.connections_max = 128;
+    // Pings without end are what these tests measure with.
+    config.peer.rates.messages.amount = 1 << 30;
     adjust(&mut config);
     let (engine, chain) = Engine::start(config).unwrap();
     let addr = engine.handle().local_addrs()[0];
@@ -149,7 +151,7 @@ fn what_waits_for_the_chain_leaves_buffers_for_the_others() {
     const EACH: u32 = 400;
     let (engine, mut chain, addr) = start(|config| {
         config.lanes.to_chain_items = 256;
-        config.connections_max = 2 * SENDERS;
+        config.connections_max = 128 + SENDERS;
     });
     let mut client = Client::greet(addr, &DEV);
     let senders: Vec<_> = (0..SENDERS).map(|_| Client::greet(addr, &DEV)).collect();

@@ -15,8 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn config(connect: &[SocketAddr]) -> Config {
     let mut config = Config::new(Network::DEV);
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    config.connections_max = 64;
+    config.connections_max = 256;
     config.peer.connect = connect.to_vec();
+    // Nobody is found who is not named.
+    config.peer.slots.outbound = 0;
     config
 }
 
@@ -47,9 +49,9 @@ fn established(handle: &Handle) -> u64 {
 
 fn next_payload(chain: &mut ChainSide) -> (molva::Source, Payload, Freshness) {
     loop {
-        match chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time") {
-            ToChain::Payload { from, payload, freshness } => return (from, payload, freshness),
-            ToChain::Announced { .. } | ToChain::Requested { .. } => {}
+        let event = chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time");
+        if let ToChain::Payload { from, payload, freshness } = event {
+            return (from, payload, freshness);
         }
     }
 }
@@ -172,7 +174,7 @@ fn either_side_may_go_at_any_time() {
 #[test]
 fn dialling_ourselves_is_noticed() {
     let mut config = config(&[]);
-    config.connections_max = 8;
+    config.connections_max = 128;
     let (engine, _chain) = Engine::start(config).unwrap();
     let handle = engine.handle();
     handle.hold(handle.local_addrs()[0]).unwrap();

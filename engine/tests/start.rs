@@ -1,8 +1,10 @@
 //! What keeps an engine from starting is told before it does, with numbers.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use molva::{Config, Engine, Network, StartError};
+use molva::{Config, Engine, Network, Seed, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn config() -> Config {
@@ -27,6 +29,7 @@ fn a_port_in_use_is_named() {
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let error = refusal(Config { listen: vec![free, taken], ..config() });
         assert!(error.to_string().contains(&taken.to_string()), "{error}");
+        assert!(error.to_string().contains("another program listens there"), "{error}");
         let StartError::Listen { addr, source } = error else { panic!("{error}") };
         assert_eq!((addr, source.kind()), (taken, std::io::ErrorKind::AddrInUse));
     }
@@ -83,11 +86,17 @@ fn settings_of_the_protocol_are_checked_before_anything_is_made() {
     recent.peer.seen.recent_ids = 0;
     let mut connect = config();
     connect.peer.connect = vec!["127.0.0.1:1".parse().unwrap(); 1_025];
+    let mut silence = config();
+    silence.peer.silence_timeout = Duration::from_secs(1);
+    let mut seed = config();
+    seed.peer.seeds = vec![Seed::Name("a b".to_owned())];
     let settings = [
         (rows, "inventory.rows is 3"),
         (slots, "inventory.slots is 0"),
         (recent, "seen.recent_ids is 0"),
         (connect, "connect has 1025"),
+        (silence, "timeouts.silence is 1s"),
+        (seed, "seeds[0]: an address or a DNS name"),
     ];
     for (config, text) in settings {
         let error = refusal(config);
@@ -97,24 +106,81 @@ fn settings_of_the_protocol_are_checked_before_anything_is_made() {
 }
 
 #[test]
-fn lanes_too_small_for_a_frame_are_refused() {
+fn lanes_out_of_their_bounds_are_refused_by_name() {
     let mut config = config();
     config.lanes.to_chain_bytes = 1_000;
     let error = refusal(config);
     let text = error.to_string();
-    let StartError::Lanes { needed } = error else { panic!("{error}") };
-    assert!(text.contains(&needed.to_string()), "{text}");
+    let StartError::Lanes(told) = error else { panic!("{error}") };
+    assert!(text.contains("to_chain_bytes") && text.contains(&told.min.to_string()), "{text}");
     let mut config = self::config();
-    config.lanes.to_chain_bytes = needed;
-    config.lanes.from_chain_bytes = needed;
+    config.lanes.to_chain_bytes = told.min;
+    config.lanes.from_chain_bytes = told.min;
     Engine::start(config).unwrap();
+    let mut config = self::config();
+    config.lanes.from_chain_items = 1;
+    let text = refusal(config).to_string();
+    assert!(text.starts_with("lanes.from_chain_items is 1, "), "{text}");
 }
 
 #[test]
-fn buffers_that_cannot_be_are_refused() {
+fn buffers_that_cannot_be_are_refused_by_name() {
     let mut config = config();
     config.buffers.small_count = 3;
-    assert!(matches!(refusal(config), StartError::Ring(_)));
+    let error = refusal(config);
+    assert!(matches!(error, StartError::Ring(_)), "{error}");
+    assert!(error.to_string().starts_with("buffers.small_count is 3, "), "{error}");
+}
+
+#[test]
+fn pools_beyond_all_memory_are_refused_and_not_tried() {
+    let mut seen = config();
+    (seen.peer.seen.older_ids, seen.peer.seen.older_bits_per_id) = (u32::MAX, 512);
+    let mut assembly = config();
+    assembly.peer.assembly_bytes_max = usize::MAX;
+    let mut lanes = config();
+    lanes.lanes.to_chain_bytes = (1 << 40) - 1;
+    for config in [seen, assembly, lanes] {
+        let error = refusal(config);
+        assert!(matches!(error, StartError::Memory { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_address_cannot_be_listened_on_twice() {
+    let addr: SocketAddr = "127.0.0.1:45671".parse().unwrap();
+    let error = refusal(Config { listen: vec![addr; 2], ..config() });
+    assert!(matches!(error, StartError::ListenTwice(told) if told == addr), "{error}");
+    // Port 0 is another one each time.
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    Engine::start(Config { listen: vec![any; 2], ..config() }).unwrap();
+}
+
+#[test]
+fn a_store_is_a_file() {
+    let folder = std::env::temp_dir().join(format!("molva-start-folder-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    for path in [PathBuf::new(), PathBuf::from("/"), folder.clone()] {
+        let error = refusal(Config { store: Some(path.clone()), ..config() });
+        assert!(matches!(&error, StartError::StorePath(told) if *told == path), "{error}");
+    }
+    std::fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn a_start_that_failed_lets_go_of_its_store() {
+    let folder = std::env::temp_dir().join(format!("molva-start-store-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&folder));
+    std::fs::create_dir(&folder).unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    for n in 0..20 {
+        let store = Some(folder.join(format!("peers-{n}.sqlite")));
+        let listen = vec![other.local_addr().unwrap()];
+        refusal(Config { listen, store: store.clone(), ..config() });
+        let (engine, _chain) = Engine::start(Config { store, ..config() }).unwrap();
+        assert_eq!(engine.handle().store_notices(), []);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -84,7 +84,12 @@ fn receive(mut side: ChainSide, shared: &Shared) {
                 ToChain::Payload { payload, freshness, .. } => {
                     ledger.record(payload.kind(), payload.body(), freshness);
                 }
-                ToChain::Announced { .. } | ToChain::Requested { .. } => {}
+                ToChain::Announced { .. }
+                | ToChain::Requested { .. }
+                | ToChain::ArchiveBegins { .. }
+                | ToChain::ArchivePiece { .. }
+                | ToChain::ArchiveBroken { .. }
+                | ToChain::PieceWanted { .. } => {}
             }
         }
     };

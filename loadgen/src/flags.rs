@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use codec::{Hash, Limits, Network, PayloadFormat};
 
 use crate::control::Backend;
+use crate::scenario::hostile::helper::HELPER_COMMAND;
 
 /// A rude crowd of clients beside an embedded engine: real TCP, the real handshake, real traffic.
 /// It checks that every payload arrives exactly once and byte for byte, and exits with 1 if not.
@@ -30,14 +31,25 @@ pub(crate) enum Scenario {
     /// The chain publishes at a rate, and every client must get every payload.
     Broadcast(Broadcast),
     /// Connections that only ping: memory and CPU of each.
-    Idle(Common),
+    Idle(Plain),
     /// Clients connect, greet and leave, again and again.
-    Churn(Common),
+    Churn(Plain),
     /// Only the engine, with a chain that wants all that is announced: a target for others.
     Serve(Serve),
+    /// Many engines on loopback, each with a store of its own and one seed address: they find each
+    /// other, a share of them is killed, one comes back.
+    Cluster(Cluster),
+    /// One attack after the other on an engine, beside clients that behave.
+    Hostile(Hostile),
     /// A fleet of clients, started by this program itself.
     #[command(hide = true)]
     Fleet,
+    /// The honest clients of `hostile`, or its attackers, started by this program itself.
+    #[command(hide = true, name = HELPER_COMMAND)]
+    HostileHelper,
+    /// Engines of a cluster, started by this program itself.
+    #[command(hide = true)]
+    Engines,
 }
 
 /// What all scenarios have in common.
@@ -52,15 +64,8 @@ pub(crate) struct Common {
     /// Bytes of a synthetic payload.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = payload_bytes)]
     pub(crate) payload_bytes: usize,
-    /// Where the machine-readable report goes.
-    #[arg(long, value_name = "PATH", default_value = "target/loadgen/report.json")]
-    pub(crate) json: PathBuf,
-    /// Where the report for people goes.
-    #[arg(long, value_name = "PATH", default_value = "target/loadgen/report.html")]
-    pub(crate) html: PathBuf,
-    /// An engine elsewhere, instead of the embedded one.
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) target: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
     /// How the clients talk to the kernel [default: tokio-uring; tokio for a flood of more than
     /// 2,000 connections of a thread].
     #[arg(long, value_enum)]
@@ -81,11 +86,52 @@ pub(crate) struct Common {
     pub(crate) seed: u64,
 }
 
+/// Where the reports go.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Reports {
+    /// Where the machine-readable report goes [default: target/loadgen/report.json for a flood,
+    /// target/loadgen/SCENARIO.json for the others].
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Where the report for people goes [default: beside the other one].
+    #[arg(long, value_name = "PATH")]
+    html: Option<PathBuf>,
+}
+
+impl Reports {
+    /// Both paths, for a scenario of this name.
+    pub(crate) fn paths(&self, scenario: &str) -> (PathBuf, PathBuf) {
+        let stem = if scenario == "flood" { "report" } else { scenario };
+        let default = |extension: &str| PathBuf::from(format!("target/loadgen/{stem}.{extension}"));
+        let json = self.json.clone().unwrap_or_else(|| default("json"));
+        (json, self.html.clone().unwrap_or_else(|| default("html")))
+    }
+}
+
+/// Whom to load.
+#[derive(Args, Clone, Copy, Default, Debug)]
+pub(crate) struct Elsewhere {
+    /// An engine elsewhere, instead of the embedded one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) target: Option<SocketAddr>,
+}
+
+/// Flags of `idle` and `churn`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Plain {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) elsewhere: Elsewhere,
+}
+
 /// Flags of `flood`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flood {
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) elsewhere: Elsewhere,
     /// Also send duplicates that are older than the engine remembers exactly, each once; they must
     /// arrive, with the hint. The embedded engine then remembers 262,144 payloads exactly.
     #[arg(long)]
@@ -113,47 +159,119 @@ pub(crate) struct Broadcast {
 /// Flags of `serve`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Serve {
-    /// Addresses to listen on; port 0 is chosen by the system.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    /// The engine's whole configuration, as docs/configuration.md describes it; the flags beside
+    /// it override it.
+    #[arg(long, value_name = "FILE", value_parser = config_file)]
+    pub(crate) config: Option<ConfigFile>,
+    /// Addresses to listen on; port 0 is chosen by the system [default: 127.0.0.1:0].
+    #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Vec<SocketAddr>,
     /// Peers to hold a connection to.
     #[arg(long, value_name = "ADDR")]
     pub(crate) connect: Vec<SocketAddr>,
-    /// Preset: grin-main, grin-test or dev [default: dev].
-    #[arg(long, value_name = "NAME")]
+    /// A preset [default: dev].
+    #[arg(long, value_name = "NAME", value_parser = ["grin-main", "grin-test", "dev"])]
     pub(crate) network: Option<String>,
     /// Magic of another network: four hexadecimal digits. Needs --genesis.
-    #[arg(long, value_name = "HEX", requires = "genesis")]
-    pub(crate) magic: Option<String>,
+    #[arg(long, value_name = "HEX", requires = "genesis", value_parser = magic)]
+    pub(crate) magic: Option<[u8; 2]>,
     /// Genesis of another network: 64 hexadecimal digits. Needs --magic.
-    #[arg(long, value_name = "HEX", requires = "magic")]
-    pub(crate) genesis: Option<String>,
-    /// Most connections.
-    #[arg(long, value_name = "N", default_value_t = 18_000)]
-    pub(crate) connections: u32,
+    #[arg(long, value_name = "HEX", requires = "magic", value_parser = genesis)]
+    pub(crate) genesis: Option<Hash>,
+    /// Most connections [default: 18000].
+    #[arg(long, value_name = "N")]
+    pub(crate) connections: Option<u32>,
     /// How long to run [default: until told to end].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
 }
 
 impl Serve {
-    /// The network of the flags: a preset, or dev, with magic and genesis replaced if given.
-    pub(crate) fn network(&self) -> Result<Network, String> {
-        let mut network = match &self.network {
-            Some(name) => Network::preset(name).ok_or_else(|| format!("no network {name}"))?,
-            None => Network::DEV,
-        };
-        let (Some(magic), Some(genesis)) = (&self.magic, &self.genesis) else { return Ok(network) };
-        let bytes = (magic.len() == 4).then(|| u16::from_str_radix(magic, 16).ok()).flatten();
-        network.magic = bytes.ok_or("--magic is four hexadecimal digits")?.to_be_bytes();
-        network.genesis = Hash::parse(genesis).ok_or("--genesis is 64 hexadecimal digits")?;
-        if self.network.is_none() {
+    /// The network of the flags: a preset, that of the file, or dev, with magic and genesis
+    /// replaced if given.
+    pub(crate) fn network(&self) -> Network {
+        let preset = self.network.as_deref().and_then(Network::preset);
+        let said = self.config.as_ref().map(|file| file.config.peer.network.clone());
+        let is_said = preset.is_some() || said.is_some();
+        let mut network = preset.or(said).unwrap_or(Network::DEV);
+        let (Some(magic), Some(genesis)) = (self.magic, self.genesis) else { return network };
+        (network.magic, network.genesis) = (magic, genesis);
+        if !is_said {
             network.name = "custom";
             network.limits = Limits::MAINNET;
             network.format = PayloadFormat::Opaque;
         }
-        Ok(network)
+        network
     }
+}
+
+/// Flags of `cluster`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Cluster {
+    /// Engines.
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(8..=2_000))]
+    pub(crate) engines: u32,
+    /// Processes that they live in; those to be killed live in some of their own.
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(2..=64))]
+    pub(crate) processes: u16,
+    /// The share that is killed, from 0 to 0.9.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0 / 3.0, value_parser = share)]
+    pub(crate) kill: f64,
+    /// The configuration of all engines [default: a fast profile, which the report shows].
+    /// Listeners, stores, seeds and locality are the cluster's.
+    #[arg(long, value_name = "FILE", value_parser = config_file)]
+    pub(crate) config: Option<ConfigFile>,
+    /// How long the network is watched between its forming and the kill.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+/// A configuration of an engine: its text, and what it says.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigFile {
+    pub(crate) text: String,
+    pub(crate) config: molva::Config,
+}
+
+fn config_file(path: &str) -> Result<ConfigFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let config = molva::Config::from_toml(&text).map_err(|error| error.to_string())?;
+    Ok(ConfigFile { text, config })
+}
+
+/// Flags of `hostile`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Hostile {
+    /// How long to measure before each attack, and how long each attack lasts.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// The attacks to make, separated by commas [default: all].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) attacks: Vec<String>,
+    /// Say which attacks there are, and do nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The honest clients' p99 may grow by so much whatever it was: a busy machine does that.
+    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = duration)]
+    pub(crate) noise: Duration,
+    /// The number from which all honest payloads follow.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+fn magic(text: &str) -> Result<[u8; 2], String> {
+    let number = (text.len() == 4).then(|| u16::from_str_radix(text, 16).ok()).flatten();
+    number.map(u16::to_be_bytes).ok_or_else(|| "four hexadecimal digits are wanted".into())
+}
+
+fn genesis(text: &str) -> Result<Hash, String> {
+    Hash::parse(text).ok_or_else(|| "64 hexadecimal digits are wanted".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -177,6 +295,13 @@ fn payload_bytes(text: &str) -> Result<usize, String> {
     if range.contains(&bytes) { Ok(bytes) } else { Err(format!("must be in {range:?}")) }
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=0.9).contains(&share) => Ok(share),
+        _ => Err("a number from 0 to 0.9".into()),
+    }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
@@ -195,8 +320,12 @@ mod tests {
         Flags::command().debug_assert();
         assert!(Flags::try_parse_from(["loadgen", "--connections", "20"]).is_ok());
         assert!(Flags::try_parse_from(["loadgen", "idle", "--connections", "0"]).is_err());
-        let both = ["loadgen", "broadcast", "--rate", "7.5", "--target", "127.0.0.1:1"];
-        assert!(Flags::try_parse_from(both).is_ok());
+        let broadcast = ["loadgen", "broadcast", "--rate", "7.5"];
+        assert!(Flags::try_parse_from(broadcast).is_ok());
+        let elsewhere = [&broadcast[..], &["--target", "127.0.0.1:1"]].concat();
+        assert!(Flags::try_parse_from(elsewhere).is_err(), "only an embedded chain publishes");
+        assert!(Flags::try_parse_from(["loadgen", "serve", "--network", "bogus"]).is_err());
+        assert!(Flags::try_parse_from(["loadgen", "idle", "--target", "127.0.0.1:1"]).is_ok());
     }
 
     #[test]
@@ -215,7 +344,7 @@ mod tests {
         let genesis = "11".repeat(32);
         let line = ["loadgen", "serve", "--magic", "492c", "--genesis", &genesis];
         let parse = |line: &[&str]| match Flags::try_parse_from(line).unwrap().scenario {
-            Some(Scenario::Serve(serve)) => serve.network().unwrap(),
+            Some(Scenario::Serve(serve)) => serve.network(),
             other => panic!("{other:?}"),
         };
         let custom = parse(&line);

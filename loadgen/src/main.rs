@@ -19,6 +19,7 @@ mod receipts;
 mod report;
 mod scenario;
 mod stop;
+mod talk;
 mod wire;
 
 use std::process::ExitCode;
@@ -31,8 +32,7 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let scenario = flags.scenario.unwrap_or(Scenario::Flood(flags.flood));
     match run(scenario) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("loadgen: {error}");
             ExitCode::FAILURE
@@ -40,14 +40,40 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything was as it must be; `Err` is what kept it from running.
-fn run(scenario: Scenario) -> Result<bool, String> {
+/// Exit code of a run that a signal ended: 128 and the number of SIGINT, as shells count.
+const INTERRUPTED: u8 = 130;
+
+/// The exit code: 0 if everything was as it must be; `Err` is what kept it from running.
+fn run(scenario: Scenario) -> Result<ExitCode, String> {
     if matches!(scenario, Scenario::Fleet) {
-        return fleet::run().map(|()| true);
+        return fleet::run().map(|()| ExitCode::SUCCESS);
+    }
+    if matches!(scenario, Scenario::Engines) {
+        return scenario::cluster::run_engines().map(|()| ExitCode::SUCCESS);
+    }
+    if matches!(scenario, Scenario::HostileHelper) {
+        return fleet::help().map(|()| ExitCode::SUCCESS);
     }
     let told_to_stop = stop::watch().map_err(|error| error.to_string())?;
     if let Scenario::Serve(serve) = &scenario {
-        return scenario::serve::run(serve, &told_to_stop).map(|()| true);
+        return scenario::serve::run(serve, &told_to_stop).map(|()| ExitCode::SUCCESS);
     }
-    scenario::run(scenario, &told_to_stop).map(|report| report.is_fine())
+    if let Scenario::Cluster(cluster) = &scenario {
+        let report = scenario::cluster::run(cluster, &told_to_stop)?;
+        return Ok(scenario::cluster::exit_code(&report, INTERRUPTED));
+    }
+    if let Scenario::Hostile(hostile) = &scenario {
+        if hostile.list {
+            scenario::hostile::say_all();
+            return Ok(ExitCode::SUCCESS);
+        }
+        let fine = scenario::hostile::run(hostile, &told_to_stop)?;
+        return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let report = scenario::run(scenario, &told_to_stop)?;
+    Ok(match (report.is_fine(), report.is_interrupted) {
+        (true, false) => ExitCode::SUCCESS,
+        (true, true) => INTERRUPTED.into(),
+        (false, _) => ExitCode::FAILURE,
+    })
 }

@@ -6,12 +6,15 @@ use plotters::prelude::*;
 
 use crate::report::{Report, Sample, grouped};
 
-const CHART_SIZE: (u32, u32) = (860, 320);
-const LINE: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
-const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
-const TEXT: RGBColor = RGBColor(0x44, 0x4b, 0x55);
+/// Most labels that the horizontal axis has room for.
+const X_LABELS_MAX: usize = 16;
 
-const STYLE: &str = "
+pub(crate) const CHART_SIZE: (u32, u32) = (860, 320);
+pub(crate) const LINE: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
+pub(crate) const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
+pub(crate) const TEXT: RGBColor = RGBColor(0x44, 0x4b, 0x55);
+
+pub(crate) const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2025; background: #f4f6f8; margin: 0; }
 main { max-width: 900px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
@@ -76,6 +79,9 @@ fn verdict(report: &Report) -> (&'static str, String) {
     if !report.is_fine() {
         return ("failed", format!("Failed: {}", report.errors[0]));
     }
+    if report.is_interrupted {
+        return ("failed", "Interrupted: what had been sent until then was checked".into());
+    }
     let sentence = match (report.scenario.as_str(), report.delivered) {
         ("flood" | "broadcast", 1..) => format!(
             "Passed: {} payloads, every one delivered exactly once and byte for byte",
@@ -91,6 +97,11 @@ fn key_figures(report: &Report) -> Vec<(String, String)> {
     let cpu = format!("{:.0} %", 100.0 * report.engine_cpu_share);
     let p99 = (format!("{:.1} ms", report.latency_us.p99 as f64 / 1e3), "latency, p99".into());
     let core = (cpu, "of one core used by the engine".to_owned());
+    if report.is_elsewhere {
+        let unit =
+            if report.scenario == "churn" { "handshakes a second" } else { "frames a second" };
+        return vec![(rate, unit.into()), p99];
+    }
     match report.scenario.as_str() {
         "idle" => vec![
             (
@@ -130,7 +141,7 @@ fn latency_meaning(report: &Report) -> &'static str {
     }
 }
 
-fn list(out: &mut String, title: &str, items: &[String]) {
+pub(crate) fn list(out: &mut String, title: &str, items: &[String]) {
     if items.is_empty() {
         return;
     }
@@ -141,7 +152,7 @@ fn list(out: &mut String, title: &str, items: &[String]) {
     out.push_str("</ul>");
 }
 
-fn figure(out: &mut String, title: &str, chart: Option<String>) {
+pub(crate) fn figure(out: &mut String, title: &str, chart: Option<String>) {
     let _ = write!(out, "<h2>{}</h2>", escaped(title));
     match chart {
         Some(svg) => {
@@ -151,7 +162,7 @@ fn figure(out: &mut String, title: &str, chart: Option<String>) {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -183,7 +194,7 @@ fn percentile(nines: &f64) -> String {
     format!("{:.digits$} %", 100.0 * (1.0 - 10_f64.powf(-nines)))
 }
 
-fn short(value: &f64) -> String {
+pub(crate) fn short(value: &f64) -> String {
     match *value {
         value if value >= 1e6 => format!("{:.1} M", value / 1e6),
         value if value >= 1e4 => format!("{:.0} k", value / 1e3),
@@ -192,16 +203,16 @@ fn short(value: &f64) -> String {
     }
 }
 
-struct Area<'a> {
-    x: (f64, f64),
-    y: (f64, f64),
-    x_name: &'a str,
-    y_name: &'a str,
+pub(crate) struct Area<'a> {
+    pub(crate) x: (f64, f64),
+    pub(crate) y: (f64, f64),
+    pub(crate) x_name: &'a str,
+    pub(crate) y_name: &'a str,
 }
 
 type Label<'a> = &'a dyn Fn(&f64) -> String;
 
-fn chart(
+pub(crate) fn chart(
     area: &Area<'_>,
     points: Vec<(f64, f64)>,
     x_label: Label<'_>,
@@ -209,7 +220,11 @@ fn chart(
 ) -> Result<String, String> {
     let mut svg = String::new();
     draw(&mut svg, area, points, x_label, y_label).map_err(|error| error.to_string())?;
-    // Scaled by the page, and no numbers of pixels that would fight with it.
+    inlined(&svg)
+}
+
+/// Scaled by the page, and no numbers of pixels that would fight with it.
+pub(crate) fn inlined(svg: &str) -> Result<String, String> {
     let size = format!("width=\"{}\" height=\"{}\" ", CHART_SIZE.0, CHART_SIZE.1);
     let start = svg.find("<svg").ok_or("the chart is no SVG")?;
     Ok(svg[start..].replacen(&size, "", 1))
@@ -237,7 +252,7 @@ fn draw(
         .bold_line_style(GRID)
         .axis_style(TEXT)
         .label_style(text)
-        .x_labels(area.x.1.floor() as usize + 1)
+        .x_labels((area.x.1.floor() as usize + 1).min(X_LABELS_MAX))
         .x_desc(area.x_name)
         .y_desc(area.y_name)
         .x_label_formatter(x_label)

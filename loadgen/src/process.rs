@@ -26,6 +26,14 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     field("/proc/self/smaps_rollup", "Rss:").map(|kib| kib * 1024)
 }
 
+/// Resident bytes of this process, by a reading that costs next to nothing: the kernel's running
+/// count, which may lag by some pages for each processor.
+pub(crate) fn resident_bytes_now() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
 /// Bytes that the kernel uses for its objects and for the buffers of TCP sockets, machine-wide.
 pub(crate) fn kernel_bytes() -> Option<u64> {
     let slab = field("/proc/meminfo", "Slab:")? * 1024;
@@ -49,6 +57,12 @@ pub(crate) fn engine_cpu_ns() -> Option<u64> {
     None
 }
 
+/// Nanoseconds that all threads of this process have run on a processor.
+pub(crate) fn cpu_ns() -> u64 {
+    let ran = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    ran.tv_sec as u64 * 1_000_000_000 + ran.tv_nsec as u64
+}
+
 /// The first number after a name at the beginning of a line.
 fn field(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
@@ -63,6 +77,7 @@ mod tests {
     #[test]
     fn the_readings_are_there() {
         assert!(resident_bytes().is_some_and(|bytes| bytes > 100_000));
+        assert!(resident_bytes_now().is_some_and(|bytes| bytes > 100_000));
         assert!(kernel_bytes().is_some_and(|bytes| bytes > 100_000));
         assert!(descriptor_limit() > 0);
         assert_eq!(engine_cpu_ns(), None, "there is no engine in this test");

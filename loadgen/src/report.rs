@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::control::{Backend, ThreadDone};
 
@@ -32,7 +35,8 @@ pub(crate) struct Sample {
     pub(crate) bytes_per_second: f64,
 }
 
-/// Everything that a run found. A quantity that was not measured is 0, and a note says so.
+/// Everything that a run found. What cannot be measured of an engine elsewhere is left out of the
+/// table, and null in the JSON.
 #[derive(Clone, Default, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: String,
@@ -86,7 +90,33 @@ pub(crate) struct Report {
     pub(crate) samples: Vec<Sample>,
     /// Latencies in microseconds at growing shares of all measurements.
     pub(crate) latency_curve: Vec<(f64, u64)>,
+    /// The engine is elsewhere, and only what clients see was measured.
+    #[serde(skip)]
+    pub(crate) is_elsewhere: bool,
+    /// Somebody ended the run before its time.
+    #[serde(skip)]
+    pub(crate) is_interrupted: bool,
 }
+
+/// What only an embedded engine and its chain can tell.
+const EMBEDDED_KEYS: [&str; 16] = [
+    "frames_received",
+    "delivered",
+    "hinted",
+    "hinted_first",
+    "lost",
+    "doubled",
+    "engine_cpu_share",
+    "engine_cpu_ns_per_frame",
+    "user_bytes_per_connection",
+    "kernel_bytes_per_connection",
+    "fixed_pool_bytes",
+    "kernel_entries_per_frame",
+    "turns_per_second",
+    "payloads_per_send",
+    "slow_reader_drops",
+    "closed_by_cause",
+];
 
 impl Report {
     /// Whether everything was as it must be.
@@ -148,7 +178,11 @@ impl Report {
             }
         }
         self.errors.truncate(ERRORS_MAX);
-        self.verdict = if self.is_fine() { "passed".into() } else { "FAILED".into() };
+        self.verdict = match (self.is_fine(), self.is_interrupted) {
+            (true, false) => "passed".into(),
+            (true, true) => "interrupted".into(),
+            (false, _) => "FAILED".into(),
+        };
     }
 
     /// The figures as rows of a table: name, value with unit.
@@ -159,23 +193,39 @@ impl Report {
             ("connections", grouped(self.connections)),
             ("time", format!("{:.2} s", self.seconds)),
             ("frames sent", grouped(self.frames_sent)),
-            ("frames received", grouped(self.frames_received)),
             ("frame rate", format!("{} frames/s", grouped(self.frames_per_second as u64))),
             ("byte rate", format!("{:.1} MB/s", self.bytes_per_second / 1e6)),
             (
                 "duplicates",
                 format!("{} ({:.1} %)", grouped(self.duplicates), 100.0 * self.duplicate_share),
             ),
-            ("delivered", grouped(self.delivered)),
-            ("hinted", grouped(self.hinted)),
-            ("lost", grouped(self.lost)),
-            ("doubled", grouped(self.doubled)),
             ("altered", grouped(self.corrupted)),
             (
                 "latency p50 / p90 / p99",
                 format!("{} / {} / {} us", latency.p50, latency.p90, latency.p99),
             ),
             ("latency p99.9 / max", format!("{} / {} us", latency.p999, latency.max)),
+            ("pings answered by the engine", {
+                format!("{} of {}", grouped(self.pongs_received), grouped(self.pings_sent))
+            }),
+        ];
+        if self.scenario == "churn" {
+            rows.insert(3, ("handshakes", grouped(self.handshakes)));
+            rows.insert(4, ("handshake rate", format!("{:.0} /s", self.handshakes_per_second)));
+        }
+        if !self.is_elsewhere {
+            rows.extend(self.embedded_rows());
+        }
+        rows
+    }
+
+    fn embedded_rows(&self) -> [(&'static str, String); 14] {
+        [
+            ("frames received", grouped(self.frames_received)),
+            ("delivered", grouped(self.delivered)),
+            ("hinted", grouped(self.hinted)),
+            ("lost", grouped(self.lost)),
+            ("doubled", grouped(self.doubled)),
             ("engine CPU", format!("{:.1} % of one core", 100.0 * self.engine_cpu_share)),
             ("engine CPU per frame", format!("{:.0} ns", self.engine_cpu_ns_per_frame)),
             ("turns", format!("{:.0} /s", self.turns_per_second)),
@@ -185,15 +235,7 @@ impl Report {
             ("kernel memory", format!("{:.0} B/connection", self.kernel_bytes_per_connection)),
             ("fixed pools", format!("{:.1} MB", self.fixed_pool_bytes as f64 / 1e6)),
             ("dropped for slow readers", grouped(self.slow_reader_drops)),
-            ("pings answered by the engine", {
-                format!("{} of {}", grouped(self.pongs_received), grouped(self.pings_sent))
-            }),
-        ];
-        if self.scenario == "churn" {
-            rows.insert(3, ("handshakes", grouped(self.handshakes)));
-            rows.insert(4, ("handshake rate", format!("{:.0} /s", self.handshakes_per_second)));
-        }
-        rows
+        ]
     }
 
     /// The table for a terminal.
@@ -215,19 +257,42 @@ impl Report {
         out
     }
 
-    /// Writes both files, making their folders.
-    pub(crate) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
-        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
-        let page = crate::page::page(self)?;
-        for (path, text) in [(json, text), (html, page)] {
+    /// Makes sure, before a run, that its reports can be written; makes their folders.
+    pub(crate) fn prepare(paths: &[&Path]) -> Result<(), String> {
+        for path in paths {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             folder
                 .map_or(Ok(()), std::fs::create_dir_all)
-                .and_then(|()| std::fs::write(path, text))
-                .map_err(|error| format!("writing {}: {error}", path.display()))?;
+                .and_then(|()| OpenOptions::new().append(true).create(true).open(path).map(drop))
+                .map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
         }
         Ok(())
     }
+
+    /// Writes both files; what hinders one does not hinder the other.
+    pub(crate) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
+        let write = |path: &Path, text: Result<String, String>| {
+            let written =
+                text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
+            written.map_err(|error| format!("writing {}: {error}", path.display()))
+        };
+        let machine = write(json, self.json());
+        write(html, crate::page::page(self)).and(machine)
+    }
+
+    fn json(&self) -> Result<String, String> {
+        let mut value = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        if self.is_elsewhere {
+            EMBEDDED_KEYS.iter().for_each(|key| value[key] = Value::Null);
+        }
+        serde_json::to_string_pretty(&value).map_err(|error| error.to_string())
+    }
+}
+
+/// Prints what people read. Whoever read may have gone; that is no reason to fail.
+pub(crate) fn show(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A number with commas between groups of three digits.
@@ -295,5 +360,22 @@ mod tests {
         for key in ["p50", "p90", "p99", "p999", "max"] {
             assert!(value["latency_us"].get(key).is_some(), "{key}");
         }
+        assert!(EMBEDDED_KEYS.iter().all(|key| value.get(key).is_some()));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_number() {
+        let report = Report { is_elsewhere: true, ..Report::default() };
+        let value: Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        assert!(value["lost"].is_null() && value["engine_cpu_share"].is_null());
+        assert_eq!(value["frames_sent"], 0);
+        assert!(report.rows().iter().all(|(name, _)| *name != "lost" && *name != "engine CPU"));
+    }
+
+    #[test]
+    fn an_interrupted_run_has_not_passed() {
+        let mut report = Report { is_interrupted: true, ..Report::default() };
+        report.conclude();
+        assert_eq!(report.verdict, "interrupted");
     }
 }

@@ -1,9 +1,12 @@
 //! The vocabulary with the chain: what the engine tells it, and what it tells the engine.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+pub use codec::{Archive, SegmentId};
 use codec::{Hash, Kind, Payload, PayloadId};
 
+use crate::bans::BanCause;
 use crate::event::ConnId;
 
 /// Height and total difficulty of a best chain.
@@ -47,6 +50,21 @@ pub enum Request {
     CompactBlock(Hash),
     /// A transaction, by the hash of its kernel (or the network's own id).
     Transaction(Hash),
+    /// The archive of unspent outputs at this block, or at whichever the peer serves.
+    TxHashSet {
+        /// Hash of the block.
+        block: Hash,
+        /// Its height.
+        height: u64,
+    },
+    /// A segment of the bitmap of unspent outputs.
+    OutputBitmapSegment(SegmentId),
+    /// A segment of the outputs.
+    OutputSegment(SegmentId),
+    /// A segment of their range proofs.
+    RangeProofSegment(SegmentId),
+    /// A segment of the kernels.
+    KernelSegment(SegmentId),
 }
 
 impl Request {
@@ -54,7 +72,14 @@ impl Request {
     fn bytes(&self) -> usize {
         match self {
             Self::Headers(locator) => size_of_val::<[Hash]>(locator),
-            Self::Block(_) | Self::CompactBlock(_) | Self::Transaction(_) => 0,
+            Self::Block(_)
+            | Self::CompactBlock(_)
+            | Self::Transaction(_)
+            | Self::TxHashSet { .. }
+            | Self::OutputBitmapSegment(_)
+            | Self::OutputSegment(_)
+            | Self::RangeProofSegment(_)
+            | Self::KernelSegment(_) => 0,
         }
     }
 }
@@ -87,6 +112,38 @@ pub enum ToChain {
         /// What for.
         request: Request,
     },
+    /// An archive that we asked for begins; its bytes follow in pieces. If the connection ends
+    /// before the last, none follows, and [`ToChain::ArchiveBroken`] says so.
+    ArchiveBegins {
+        /// Who sends it.
+        from: Source,
+        /// What it is.
+        archive: Archive,
+    },
+    /// The next bytes of an archive.
+    ArchivePiece {
+        /// Who sends it.
+        from: Source,
+        /// How many bytes came before these.
+        offset: u64,
+        /// At most [`ARCHIVE_PIECE_BYTES_MAX`](crate::ARCHIVE_PIECE_BYTES_MAX).
+        bytes: Arc<[u8]>,
+    },
+    /// The rest of an archive will not come, or need not be given any more: the connection ended.
+    ArchiveBroken {
+        /// With whom.
+        from: Source,
+    },
+    /// A peer takes more of the archive that the chain sends it: answer with
+    /// [`FromChain::ArchivePiece`].
+    PieceWanted {
+        /// Who.
+        from: Source,
+        /// How many bytes come before these.
+        offset: u64,
+        /// How many are wanted.
+        length: u32,
+    },
 }
 
 impl ToChain {
@@ -96,7 +153,11 @@ impl ToChain {
         match self {
             Self::Payload { payload, .. } => payload.frame().len(),
             Self::Requested { request, .. } => request.bytes(),
-            Self::Announced { .. } => 0,
+            Self::ArchivePiece { bytes, .. } => bytes.len(),
+            Self::Announced { .. }
+            | Self::ArchiveBegins { .. }
+            | Self::ArchiveBroken { .. }
+            | Self::PieceWanted { .. } => 0,
         }
     }
 }
@@ -140,6 +201,39 @@ pub enum FromChain {
         /// What.
         payload: Payload,
     },
+    /// Begin to give one peer the archive that it asked for. The engine asks for its bytes with
+    /// [`ToChain::PieceWanted`].
+    SendArchive {
+        /// To whom.
+        to: ConnId,
+        /// What it is.
+        archive: Archive,
+    },
+    /// Take no more of the archive that was asked of this peer, or give it no more of the one that
+    /// it gets, and blame nobody. Nothing else can pass before the rest of an archive has, so the
+    /// connection ends with it, and may be made anew. [`ToChain::ArchiveBroken`] follows if the
+    /// archive had begun.
+    GiveUpArchive {
+        /// With whom.
+        conn: ConnId,
+    },
+    /// Ban whoever did what the chain alone can see, and no single payload proves: an archive that
+    /// does not fit its header, work that was claimed and never shown.
+    Accuse {
+        /// Who did it, here still or not.
+        from: Source,
+        /// What it was.
+        cause: BanCause,
+        /// For people: ids, numbers. Cut at [`NOTE_BYTES_MAX`](crate::NOTE_BYTES_MAX).
+        note: Box<str>,
+    },
+    /// The next bytes of that archive, exactly as many as were wanted.
+    ArchivePiece {
+        /// To whom.
+        to: ConnId,
+        /// The bytes: [`Payload::piece`].
+        piece: Payload,
+    },
 }
 
 impl FromChain {
@@ -149,8 +243,11 @@ impl FromChain {
         match self {
             Self::Publish(payload)
             | Self::Verdict { payload, .. }
-            | Self::Deliver { payload, .. } => payload.frame().len(),
+            | Self::Deliver { payload, .. }
+            | Self::ArchivePiece { piece: payload, .. } => payload.frame().len(),
             Self::Request { request, .. } => request.bytes(),
+            Self::SendArchive { .. } | Self::GiveUpArchive { .. } => 0,
+            Self::Accuse { note, .. } => note.len(),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use codec::Payload;
 
+use crate::bans::{Ban, BanTarget};
 use crate::chain::{ChainTip, FromChain, ToChain};
+use crate::record::Restored;
 
 /// A connection: a slot of the driver's table and the generation of its use. Given out by the
 /// driver; a completion or an answer that comes after the slot was used again misses.
@@ -42,7 +44,7 @@ impl fmt::Debug for ConnId {
 }
 
 /// Who dialled, seen from us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Direction {
     /// They dialled us.
     Inbound,
@@ -98,6 +100,12 @@ pub enum Input<'a> {
         /// The address dialled.
         addr: SocketAddr,
     },
+    /// A connection that we asked for was not even tried, or failed for want of something of our
+    /// own: a place, a descriptor, a port. It says nothing of the address.
+    NotDialed {
+        /// The address that was to be dialled.
+        addr: SocketAddr,
+    },
     /// Bytes came. `handle` answers how many it consumed; the driver keeps the rest, and gives it
     /// again before anything newer of that connection.
     Received {
@@ -106,6 +114,12 @@ pub enum Input<'a> {
         /// The bytes, borrowed for this call.
         bytes: &'a [u8],
         /// What the call may use up.
+        credit: Credit,
+    },
+    /// The lane to the chain has room, for events that no receive has to do with. To be given while
+    /// [`Endpoint::wants_room`](crate::Endpoint::wants_room) says so.
+    Room {
+        /// What there is room for; its frames mean nothing.
         credit: Credit,
     },
     /// The driver stopped reading this connection: its liveness deadlines stand still.
@@ -132,6 +146,24 @@ pub enum Input<'a> {
         /// Why.
         reason: CloseReason,
     },
+    /// A piece of an archive has left for this peer.
+    PieceSent {
+        /// To whom.
+        conn: ConnId,
+    },
+    /// What an earlier process had kept. At most once, before any connection.
+    Restored(Restored),
+    /// The addresses behind a name of [`Output::Resolve`]; none if it could not be resolved.
+    Resolved {
+        /// The name that was asked for.
+        name: Box<str>,
+        /// Its addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// An operator bans somebody.
+    Ban(Ban),
+    /// An operator lifts a ban.
+    Unban(BanTarget),
     /// Somebody dialled us while all places were taken, and was closed at once.
     TurnedAway,
     /// A command of the chain.
@@ -172,8 +204,14 @@ pub enum Output {
         /// Why.
         reason: CloseReason,
     },
-    /// Hand this to the chain. There is room: the credit said so.
+    /// Hand this to the chain. There is room: the credit said so, or it is one of the few events
+    /// ([`EVENTS_RESERVED`](crate::EVENTS_RESERVED)) for which the driver always keeps some.
     ToChain(ToChain),
+    /// Find the addresses behind this name, `host` or `host:port`.
+    Resolve {
+        /// The name.
+        name: Box<str>,
+    },
 }
 
 /// To whom a payload goes.
@@ -237,6 +275,20 @@ close_reasons! {
     Malformed = "malformed",
     /// The remote told us that it bans us.
     BannedByRemote = "banned_by_remote",
+    /// It is banned, by a rule or by the operator.
+    Banned = "banned",
+    /// Another connection with the same host stands.
+    Duplicate = "duplicate_connection",
+    /// It made room for another.
+    Evicted = "evicted",
+    /// We only wanted to know whether it is there, or had enough peers when the handshake ended.
+    Probed = "probed",
+    /// It asked for more than its rate allows, again and again.
+    Flooding = "flooding",
+    /// The archive that it was to get stood still for too long, or it read it too slowly.
+    ArchiveStalled = "archive_stalled",
+    /// The chain gave up the archive that was on its way, and so the connection behind it.
+    ArchiveGivenUp = "archive_given_up",
     /// The chain called a payload of this peer invalid.
     InvalidPayload = "invalid_payload",
     /// It reads too slowly: its send stood still for too long, or its queue was full of what may
@@ -246,7 +298,7 @@ close_reasons! {
     Silent = "silent",
     /// A dial that we asked for came to nothing.
     DialFailed = "dial_failed",
-    /// The assembly memory of all peers was used up, and this one held it longest.
+    /// The assembly memory of all peers was used up, and the frame of this one got on slowest.
     AssemblyFull = "assembly_full",
     /// All places are taken.
     NoRoom = "no_room",

@@ -45,9 +45,18 @@ pub enum Fault {
     /// Nothing came for too long.
     #[error("silent for {0:?}")]
     Silent(Duration),
-    /// The assembly memory is used up, and it has held its part of it longest.
+    /// Bytes came, but no answer to any of our pings for too long.
+    #[error("no pong for {0:?}")]
+    NoPong(Duration),
+    /// The assembly memory is used up, and its frame got on slowest.
     #[error("assembly memory is used up")]
     AssemblyFull,
+    /// Small messages far beyond their rate: so many were passed over.
+    #[error("{0} messages beyond the rate")]
+    Flooding(u64),
+    /// An archive of more bytes than we take.
+    #[error("an archive of {0} bytes")]
+    ArchiveTooLong(u64),
 }
 
 impl Fault {
@@ -70,8 +79,46 @@ impl Fault {
             Self::Myself(_) => CloseReason::Myself,
             Self::HandshakeTimeout(_) => CloseReason::HandshakeTimeout,
             Self::FrameTimeout(_) => CloseReason::FrameTimeout,
-            Self::Silent(_) => CloseReason::Silent,
+            Self::Silent(_) | Self::NoPong(_) => CloseReason::Silent,
             Self::AssemblyFull => CloseReason::AssemblyFull,
+            Self::Flooding(_) => CloseReason::Flooding,
+            Self::ArchiveTooLong(_) => CloseReason::OversizeFrame,
+        }
+    }
+
+    /// How much of [`Config::discouragement`](crate::Config::discouragement) follows. Only what the
+    /// remote alone can have done; none of it is proof enough for a ban.
+    pub(crate) const fn displeasure(&self, established: bool) -> Displeasure {
+        match self {
+            Self::Frame(FrameError::WrongMagic { .. }) if !established => Displeasure::Brief,
+            Self::WrongGenesis(_) => Displeasure::Brief,
+            Self::Frame(_)
+            | Self::Malformed { .. }
+            | Self::UnexpectedKind(_)
+            | Self::UnknownKind
+            | Self::Unsolicited(_)
+            | Self::Flooding(_)
+            | Self::ArchiveTooLong(_) => Displeasure::Whole,
+            Self::Myself(_)
+            | Self::HandshakeTimeout(_)
+            | Self::FrameTimeout(_)
+            | Self::Silent(_)
+            | Self::NoPong(_)
+            | Self::AssemblyFull => Displeasure::None,
         }
     }
 }
+
+/// For how long a host is discouraged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Displeasure {
+    /// Not at all: a slow line and a full house are nobody's fault.
+    None,
+    /// [`DISCOURAGEMENT_BRIEF`]: another network, which may be an honest mistake.
+    Brief,
+    /// As configured.
+    Whole,
+}
+
+/// How long a host of another network is discouraged. Guess: longer than its next few dials.
+pub(crate) const DISCOURAGEMENT_BRIEF: Duration = Duration::from_secs(60);

@@ -9,13 +9,15 @@ use std::net::SocketAddr;
 use codec::{Capabilities, Hand, Hash, Shake};
 
 use crate::chain::ChainTip;
+use crate::config::{DIALED_MAX, HELD_MAX};
 use crate::fault::Fault;
 
 /// The protocol version that we speak, and all that are lower. grin has sent 1000 since 4.1.0.
 pub(crate) const PROTOCOL_VERSION: u32 = 1000;
 
-/// How many of our own nonces are remembered, to know ourselves when we dial ourselves. grin: 100.
-const NONCES_MAX: usize = 128;
+/// How many of our own nonces are remembered, to know ourselves when we dial ourselves: of as many
+/// dials as can be under way at once.
+const NONCES_MAX: usize = DIALED_MAX as usize + HELD_MAX;
 
 /// What both sides agreed on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +30,7 @@ pub(crate) struct Agreement {
     pub(crate) user_agent: Box<str>,
     /// The remote's total difficulty; it tells no height yet.
     pub(crate) tip: ChainTip,
-    /// Where the remote says that it listens: only the port counts.
+    /// Where the remote says that it listens, if it does: only the port counts.
     pub(crate) listening_port: Option<u16>,
 }
 
@@ -73,7 +75,7 @@ impl<'a> Local<'a> {
             capabilities: hand.capabilities,
             user_agent: hand.user_agent.into(),
             tip: ChainTip { height: 0, total_difficulty: hand.total_difficulty },
-            listening_port: Some(hand.sender_addr.port()),
+            listening_port: Some(hand.sender_addr.port()).filter(|port| *port != 0),
         };
         let shake = Shake {
             version: PROTOCOL_VERSION,

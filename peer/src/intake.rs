@@ -6,15 +6,18 @@
 //! consumed, and nothing behind it.
 
 use codec::{
-    Context, DecodeError, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, Message, Payload, Split,
-    split,
+    Context, Decode, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, Message, Network, Payload,
+    PayloadFormat, Reader, SegmentId, Split, split,
 };
 
+use crate::assembly::Progress;
 use crate::chain::{Freshness, ToChain};
-use crate::endpoint::{Counts, Endpoint};
+use crate::counts::Counts;
+use crate::endpoint::Endpoint;
 use crate::event::{ConnId, Credit};
 use crate::fault::Fault;
 use crate::peer::Peer;
+use crate::requests::Wanted;
 use crate::seen::{Fingerprint, Sequence};
 
 /// Frames of one batch. Beyond 32 overlapping misses the memory gains nothing.
@@ -49,6 +52,7 @@ impl Endpoint {
         peer.heard(self.now);
         // Counted anew below, unless the peer is forgotten on the way: its decoder is empty then.
         self.counts.assembly_bytes -= peer.decoder.buffered_bytes() as u64;
+        self.note_credit(&credit);
         let mut rest = bytes;
         let result = self.take_in(conn, &mut rest, &mut credit);
         let consumed = bytes.len() - rest.len();
@@ -56,10 +60,16 @@ impl Endpoint {
         if let Some(peer) = self.peers.get_mut(conn) {
             peer.received.bytes += consumed as u64;
             self.counts.assembly_bytes += peer.decoder.buffered_bytes() as u64;
+            if let Some((_, here, _)) = peer.decoder.assembling()
+                && let Some(session) = peer.session_mut()
+            {
+                session.requests.progress.note(self.now, here);
+            }
         }
         match result {
             Ok(()) => {
                 self.bound_assembly();
+                self.serve_with(&mut credit);
                 consumed
             }
             Err(fault) => {
@@ -76,7 +86,7 @@ impl Endpoint {
         credit: &mut Credit,
     ) -> Result<(), Fault> {
         self.resume_frame(conn, rest, credit)?;
-        while !rest.is_empty() && credit.frames > 0 {
+        while self.take_pieces(conn, rest, credit) && !rest.is_empty() && credit.frames > 0 {
             // A message may have closed the peer: what it sent after that is of no interest.
             let Some(peer) = self.peers.get(conn) else {
                 *rest = &[];
@@ -172,6 +182,9 @@ impl Endpoint {
             cuts[count] = Cut { kind, frame, print, known: None };
             count += 1;
             input = behind;
+            if kind == Some(Kind::TxHashSetArchive) {
+                break; // what follows is no frame
+            }
         }
         let mut cuts = &mut cuts[..count];
         self.look_up(cuts);
@@ -223,13 +236,10 @@ impl Endpoint {
     /// Duplicates at the front of a batch end here: a bit that the peer has them, and counts.
     /// Answers how many there were. None while an answer is awaited, which could be one of them.
     fn drop_known(&mut self, conn: ConnId, cuts: &[Cut<'_>], credit: &mut Credit) -> usize {
-        let Self { peers, relay, counts, .. } = self;
+        let Self { peers, relay, counts, now, .. } = self;
         let Some(peer) = peers.get_mut(conn) else { return 0 };
-        let Some(slot) =
-            peer.session().filter(|session| !session.awaits()).map(|session| session.slot)
-        else {
-            return 0;
-        };
+        let idle = peer.session().filter(|session| !session.requests.awaits(*now));
+        let Some(slot) = idle.map(|session| session.slot) else { return 0 };
         let (mut frames, mut bytes) = (0, 0);
         for cut in cuts {
             let Some(sequence) = cut.known else { break };
@@ -268,6 +278,9 @@ impl Endpoint {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(conn) else { return Ok(()) };
         peer.begin_frame(now);
+        if let Some(session) = peer.session_mut() {
+            session.requests.progress = Progress::begin(now);
+        }
         if let Some(header) = header {
             match Kind::from_byte(header.kind) {
                 Some(kind) => peer.admits(kind, now)?,
@@ -290,19 +303,19 @@ impl Endpoint {
         credit: &mut Credit,
     ) -> Result<bool, Fault> {
         let kind = frame.kind();
+        let small = is_small(kind);
         let consumed = if kind.is_relay() {
             self.on_payload(conn, frame, print, credit)?
+        } else if small && !self.admits_message(conn)? {
+            true // passed over
         } else if is_opaque_to_us(kind) {
             self.on_untracked_payload(conn, frame, credit)?
         } else {
-            let network = &self.config.network;
-            let context = Context { version: self.version(conn), network };
-            match Message::decode(kind, frame.body(), &context) {
-                Ok(message) => self.on_message(conn, &message, credit)?,
-                // What we do not serve is no fault of who asks, and silence is an answer.
-                Err(DecodeError::Unsupported(_)) => true,
-                Err(error) => return Err(Fault::Malformed { kind, error }),
+            let consumed = self.on_control(conn, kind, frame.body(), credit)?;
+            if consumed && small {
+                self.charge_message(conn);
             }
+            consumed
         };
         if consumed {
             credit.frames -= 1;
@@ -312,6 +325,26 @@ impl Endpoint {
             }
         }
         Ok(consumed)
+    }
+
+    /// A message that is for us, or that we read for the chain.
+    fn on_control(
+        &mut self,
+        conn: ConnId,
+        kind: Kind,
+        body: &[u8],
+        credit: &mut Credit,
+    ) -> Result<bool, Fault> {
+        let context = Context { version: self.version(conn), network: &self.config.network };
+        let message = Message::decode(kind, body, &context)
+            .map_err(|error| Fault::Malformed { kind, error })?;
+        if kind == Kind::TxHashSetArchive {
+            if !credit.allows(0) {
+                return Ok(false);
+            }
+            self.take_answer(conn, kind, body)?;
+        }
+        self.on_message(conn, &message, credit)
     }
 
     /// A payload that is relayed: known ones stop here, without a copy, an allocation or an event.
@@ -330,7 +363,7 @@ impl Endpoint {
         };
         let kind = frame.kind();
         let known = relay.lookup(print);
-        let awaited = session.has_asked(kind, *now);
+        let awaited = session.requests.has_asked(kind, *now);
         if let (Some(sequence), false) = (known, awaited) {
             self.on_duplicate(conn, sequence, frame.bytes().len());
             return Ok(true);
@@ -368,8 +401,8 @@ impl Endpoint {
         let network = &config.network;
         let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         let kind = frame.kind();
-        let id = || network.format.id(kind, frame.body(), &network.limits);
-        let asked = session.answered(kind, *now, id);
+        let answer = || answer(kind, frame.body(), network);
+        let asked = session.requests.answered(kind, *now, is_opaque(network), answer);
         if let (Some(sequence), false) = (known, asked) {
             return self.on_duplicate(conn, sequence, frame.bytes().len());
         }
@@ -391,23 +424,29 @@ impl Endpoint {
         if !credit.allows(frame.bytes().len()) {
             return Ok(false);
         }
-        let version = self.version(conn);
-        let network = &self.config.network;
-        let mut freshness = Freshness::New;
-        if kind == Kind::StemTransaction {
-            codec::check(kind, frame.body(), version, network)
-                .map_err(|error| Fault::Malformed { kind, error })?;
+        codec::check(kind, frame.body(), self.version(conn), &self.config.network)
+            .map_err(|error| Fault::Malformed { kind, error })?;
+        let freshness = if kind == Kind::StemTransaction {
+            Freshness::New
         } else {
-            let session = self.peers.get_mut(conn).and_then(Peer::session_mut);
-            let id = || network.format.id(kind, frame.body(), &network.limits);
-            if !session.is_some_and(|session| session.answered(kind, self.now, id)) {
-                return Err(Fault::Unsolicited(kind));
-            }
-            freshness = Freshness::Requested;
-        }
+            self.take_answer(conn, kind, frame.body())?;
+            Freshness::Requested
+        };
         let payload = Payload::from_frame(&self.config.network, frame);
         let Some(from) = self.source(conn) else { return Ok(true) };
         Ok(self.hand_over(ToChain::Payload { from, payload, freshness }, credit))
+    }
+
+    /// Takes the request that an answer of this kind, which is only ever one, is for.
+    fn take_answer(&mut self, conn: ConnId, kind: Kind, body: &[u8]) -> Result<(), Fault> {
+        let Self { peers, config, now, .. } = self;
+        let network = &config.network;
+        let session = peers.get_mut(conn).and_then(Peer::session_mut);
+        let answered = session.is_some_and(|session| {
+            let answer = || answer(kind, body, network);
+            session.requests.answered(kind, *now, is_opaque(network), answer)
+        });
+        if answered { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
     }
 
     /// The fingerprint of what is relayed; of anything else nobody asks for one.
@@ -422,21 +461,6 @@ impl Endpoint {
         let session = self.peers.get(conn).and_then(Peer::session);
         session.map_or(0, |session| session.agreement.version)
     }
-
-    /// Keeps the half-received frames of all peers within their memory: the one that has been at
-    /// it longest gives way, since a hostile one is slow by nature.
-    fn bound_assembly(&mut self) {
-        while self.counts.assembly_bytes > self.config.assembly_bytes_max as u64 {
-            let oldest = self
-                .peers
-                .iter()
-                .filter(|(_, peer)| peer.decoder.buffered_bytes() > 0)
-                .min_by_key(|(_, peer)| peer.frame_begun())
-                .map(|(conn, _)| conn);
-            let Some(conn) = oldest else { return };
-            self.on_fault(conn, &Fault::AssemblyFull);
-        }
-    }
 }
 
 /// A frame of an unknown kind was passed over.
@@ -448,5 +472,46 @@ const fn on_unknown(counts: &mut Counts, credit: &mut Credit) {
 
 /// Kinds whose body only the chain reads, and which are not deduplicated.
 const fn is_opaque_to_us(kind: Kind) -> bool {
-    matches!(kind, Kind::StemTransaction | Kind::Headers)
+    kind.is_chain_data() && !kind.is_relay()
+}
+
+/// Messages that cost the sender next to nothing, and us a look, an event or an answer.
+const fn is_small(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Ping
+            | Kind::Pong
+            | Kind::GetPeerAddrs
+            | Kind::PeerAddrs
+            | Kind::GetHeaders
+            | Kind::GetBlock
+            | Kind::GetCompactBlock
+            | Kind::TxHashSetRequest
+            | Kind::GetTransaction
+            | Kind::TransactionKernel
+            | Kind::GetOutputBitmapSegment
+            | Kind::GetOutputSegment
+            | Kind::GetRangeProofSegment
+            | Kind::GetKernelSegment
+    )
+}
+
+fn is_opaque(network: &Network) -> bool {
+    network.format == PayloadFormat::Opaque
+}
+
+/// What an answer says that it is.
+fn answer(kind: Kind, body: &[u8], network: &Network) -> Wanted {
+    match kind {
+        Kind::Headers | Kind::TxHashSetArchive => Wanted::Any,
+        Kind::OutputBitmapSegment
+        | Kind::OutputSegment
+        | Kind::RangeProofSegment
+        | Kind::KernelSegment => {
+            // Its layout does not depend on the version.
+            let context = Context { version: 0, network };
+            SegmentId::decode(&mut Reader::new(body), &context).map_or(Wanted::Any, Wanted::Segment)
+        }
+        _ => Wanted::Id(network.format.id(kind, body, &network.limits)),
+    }
 }

@@ -58,6 +58,17 @@ impl InventoryLimits {
     /// 64 MiB for a peer in each of 16,384 places; 2 MiB resident for every 512 peers. Rows for
     /// half a minute of a thousand payloads a second, and a payload spreads within seconds.
     pub const DEFAULT: Self = Self { rows: 32_768, slots: 16_384 };
+
+    const fn blocks(&self) -> usize {
+        (self.slots as usize).div_ceil(BLOCK_SLOTS)
+    }
+
+    /// Bytes that an inventory with these limits reserves.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        let blocks = self.blocks();
+        Lines::bytes_of(blocks * self.rows as usize) + 3 * blocks * LINE_WORDS * size_of::<u64>()
+    }
 }
 
 impl Default for InventoryLimits {
@@ -109,7 +120,7 @@ impl Inventory {
         assert!(limits.rows.is_power_of_two() && limits.rows <= ROWS_MAX, "{limits:?}");
         assert!((1..=SLOTS_MAX).contains(&limits.slots), "{limits:?}");
         let (rows, slots) = (limits.rows as usize, limits.slots as usize);
-        let blocks = slots.div_ceil(BLOCK_SLOTS);
+        let blocks = limits.blocks();
         let none = vec![0; blocks * LINE_WORDS].into_boxed_slice();
         Self {
             matrix: Lines::new(blocks * rows),
@@ -200,17 +211,6 @@ impl Inventory {
             }
         }
         self.next = end;
-    }
-
-    /// Loads what [`Self::note`] will write for these payloads of one peer, so that the misses
-    /// overlap. The sum returned means nothing: it belongs in [`std::hint::black_box`].
-    #[must_use]
-    pub fn touch_rows(&self, slot: PeerSlot, sequences: &[Sequence]) -> u64 {
-        let lines = self.matrix.lines();
-        sequences.iter().fold(0, |sum, sequence| {
-            let word = lines[self.line(slot, *sequence)][slot.word() % LINE_WORDS];
-            sum.wrapping_add(word)
-        })
     }
 
     /// The peer has this payload. Ignored for a payload older than the rows.
@@ -388,7 +388,6 @@ mod tests {
         inventory.note(later, Sequence::new(0));
         inventory.open_row(Sequence::new(4));
         assert!(!inventory.has(later, Sequence::new(4)), "the row was used by payload 0");
-        assert_eq!(inventory.touch_rows(later, &[Sequence::new(4)]), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! # The doors
 //!
-//! An [`Endpoint`] is our side of the network, all peers together. Its driver knows four calls:
+//! An [`Endpoint`] is our side of the network, all peers together. Its driver knows these calls:
 //!
 //! | call | |
 //! |---|---|
@@ -10,6 +10,8 @@
 //! | [`Endpoint::poll_output`] | gives the next [`Output`]: send, close, dial, tell the chain |
 //! | [`Endpoint::poll_timeout`] | when to call with [`Input::Timeout`] |
 //! | [`Endpoint::peers`], [`Endpoint::counts`] | what an operator may want to see |
+//! | [`Endpoint::bans`], [`Endpoint::addresses`] | what an operator may want to know of others |
+//! | [`Endpoint::take_changes`] | what is to be kept for the next process |
 //!
 //! The contract of driving:
 //!
@@ -21,16 +23,27 @@
 //!   is given again, before anything newer of that connection. A driver that stops reading a peer
 //!   says so ([`Input::Paused`]), and the peer's clocks stand still.
 //!
+//! - [`Output::Dial`] ends in [`Input::Dialed`], [`Input::DialFailed`] or [`Input::NotDialed`] with
+//!   the same address, [`Output::Resolve`] in [`Input::Resolved`] with the same name. Neither in
+//!   the same call.
+//! - [`Output::Close`] may follow [`Input::Accepted`] at once: who is banned, or here already, is
+//!   refused unanswered. What was to be sent before a close is sent, a BanReason above all.
+//! - What an earlier process kept comes as [`Input::Restored`], before any connection; what this
+//!   one keeps is taken with [`Endpoint::take_changes`], a bounded number at a time.
+//!
 //! # A driver
 //!
 //! Two endpoints that talk over buffers; the real one has sockets in their place, and nothing more.
 //!
 //! ```
+//! use std::net::SocketAddr;
+//!
 //! use codec::{Kind, Network, Payload};
 //! use peer::{Config, ConnId, Credit, Endpoint, FromChain, Input, Instant, Output, ToChain};
 //!
-//! /// An endpoint with one connection, what is on its way to the remote, and what its chain heard.
-//! struct Node { endpoint: Endpoint, wire: Vec<u8>, chain: Vec<ToChain> }
+//! /// An endpoint with one connection, what is on its way to the remote, whom it wants to dial,
+//! /// and what its chain heard.
+//! struct Node { endpoint: Endpoint, wire: Vec<u8>, dials: Vec<SocketAddr>, chain: Vec<ToChain> }
 //!
 //! impl Node {
 //!     fn feed(&mut self, now: Instant, input: Input<'_>) -> usize {
@@ -39,7 +52,8 @@
 //!             match output {
 //!                 Output::Send { payload, .. } => self.wire.extend_from_slice(payload.frame()),
 //!                 Output::ToChain(event) => self.chain.push(event),
-//!                 Output::Dial { addr } => panic!("nobody is held: {addr}"),
+//!                 Output::Dial { addr } => self.dials.push(addr),
+//!                 Output::Resolve { name } => panic!("there are no seeds: {name}"),
 //!                 Output::Close { conn, reason } => panic!("{conn:?}: {}", reason.name()),
 //!             }
 //!         }
@@ -50,12 +64,15 @@
 //! let mut nodes = [1, 2].map(|seed| Node {
 //!     endpoint: Endpoint::new(Config::small(Network::DEV), [seed; 32]),
 //!     wire: Vec::new(),
+//!     dials: Vec::new(),
 //!     chain: Vec::new(),
 //! });
 //! let (conn, addr, mut now) = (ConnId::new(0, 1), ([192, 0, 2, 1], 3414).into(), Instant::START);
 //! let credit = Credit { frames: 256, items: 64, bytes: 1 << 20 };
 //! let block = Payload::seal(&Network::DEV, Kind::Block, b"a block").unwrap();
 //!
+//! nodes[0].feed(now, Input::Hold { addr });
+//! assert_eq!(nodes[0].dials, [addr], "and a socket connects");
 //! nodes[0].feed(now, Input::Dialed { conn, addr });
 //! nodes[1].feed(now, Input::Accepted { conn, addr });
 //! for turn in 0..4 {
@@ -79,11 +96,19 @@
 //! # The rooms
 //!
 //! - The greeting: `handshake.rs`. One remote and its phases, deadlines and requests: `peer.rs`.
+//! - How connections come to stand and end, one for each host: `sessions.rs`. Who makes room in a
+//!   full house: [`pick_victim`].
 //! - Bytes to messages, with credit: `intake.rs`. What a message leads to: `endpoint.rs`.
+//! - Requests and answers, and what they cost: `serving.rs`, `requests.rs`. Archives:
+//!   `archives.rs`. The memory of half-received frames: `assembly.rs`. Token buckets: [`Rate`].
 //! - What was seen: [`SeenFilter`]. Who has what: [`Inventory`]. Both together: `relay.rs`.
-//! - Whom to dial: `dialer.rs`. When to look at whom: `deadlines.rs`.
-//! - What a remote can do wrong: [`Fault`], and the [`CloseReason`] that follows.
-//! - What is said to the chain, and by it: [`ToChain`], [`FromChain`].
+//! - Whom we know: `address_book`. Whom to dial: `dialer.rs`. Both beside the peers that tell and
+//!   ask: `addresses.rs`. Whose an address is: [`Locality`]. Our own: `external.rs`.
+//! - What a remote can do wrong: [`Fault`], and the [`CloseReason`] that follows. Who is refused,
+//!   and why: [`Ban`], `bans.rs`; what leads there: `banning.rs`.
+//! - When to look at whom: `deadlines.rs`.
+//! - What is said to the chain, and by it: [`ToChain`], [`FromChain`]. What outlives the process:
+//!   [`Change`], [`Restored`].
 //!
 //! Invariants: the same inputs and the same seed give the same outputs, byte for byte. Cutting the
 //! bytes elsewhere, or other credits, changes when something comes out and never what. Bad bytes
@@ -91,36 +116,67 @@
 //! transactions leave no trace in what others can observe.
 #![forbid(unsafe_code)]
 
+mod address;
+mod address_book;
+mod addresses;
+mod archives;
+mod assembly;
+mod banning;
+mod bans;
 mod chain;
 mod config;
+mod counts;
 mod deadlines;
+mod departed;
 mod dialer;
 mod endpoint;
 mod event;
+mod external;
 mod fault;
 mod handshake;
 mod intake;
 mod inventory;
 mod lines;
 mod peer;
+mod rates;
+mod record;
 mod relay;
+mod requests;
 mod rng;
 mod seen;
+mod serving;
+mod sessions;
+mod slots;
 mod table;
 mod time;
 
-pub use chain::{ChainTip, Freshness, FromChain, Request, Source, ToChain, Verdict};
-pub use config::{
-    Config, ConfigError, FRAME_RATE_MIN, HELD_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX,
+pub use address::{Group, HostKey, Locality, canonical};
+pub use address_book::BookLimits;
+pub use bans::{
+    BANS_MAX, Ban, BanCause, BanTarget, Decider, Evidence, NOTE_BYTES_MAX, TargetError,
 };
-pub use endpoint::{Counts, Endpoint};
+pub use chain::{
+    Archive, ChainTip, Freshness, FromChain, Request, SegmentId, Source, ToChain, Verdict,
+};
+pub use config::{
+    ARCHIVE_BYTES_MAX, ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX, ARCHIVE_STALL,
+    ARCHIVES_RECEIVED_MAX, ARCHIVES_SENT_MAX, Config, ConfigError, DIALED_MAX, EVENTS_RESERVED,
+    FRAME_RATE_MIN, HELD_MAX, LISTED_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX,
+    REQUESTS_WAITING_MAX, Rates, Seed, SeedError, Slots,
+};
+pub use counts::Counts;
+pub use endpoint::Endpoint;
 pub use event::{CloseReason, ConnId, Credit, Direction, Input, Output, Recipients};
 pub use fault::Fault;
 pub use inventory::{Inventory, InventoryLimits, PeerSlot};
 pub use peer::PeerInfo;
+pub use rates::{Rate, TokenBucket};
+pub use record::{AddressRecord, Change, Restored};
 pub use rng::Rng;
 pub use seen::{
-    Fingerprint, RECENT_IDS_MAX, Remembered, SEEN_SECRET_BYTES, SeenFilter, SeenLimits, Sequence,
+    Fingerprint, OLDER_BITS_MAX, RECENT_IDS_MAX, Remembered, SEEN_SECRET_BYTES, SeenFilter,
+    SeenLimits, Sequence,
 };
+pub use slots::{Candidate, pick_victim};
 pub use table::Table;
-pub use time::Instant;
+pub use time::{Instant, UnixTime};

@@ -25,6 +25,11 @@ impl Lines {
         Self { words, first }
     }
 
+    /// Bytes that so many lines take.
+    pub(crate) const fn bytes_of(count: usize) -> usize {
+        (count + 1) * LINE_BYTES
+    }
+
     /// The lines, whole.
     pub(crate) fn lines(&self) -> &[[u64; LINE_WORDS]] {
         self.words[self.first..].as_chunks().0
@@ -60,6 +65,7 @@ mod tests {
         for count in [0, 1, 2, 3, 1000] {
             let mut lines = Lines::new(count);
             assert!(lines.lines().len() >= count);
+            assert_eq!(lines.memory_bytes(), Lines::bytes_of(count));
             assert_eq!(lines.lines().as_ptr().align_offset(LINE_BYTES), 0);
             assert_eq!(lines.lines_mut().as_ptr().align_offset(LINE_BYTES), 0);
             assert_eq!(lines.pairs().len() / 4, lines.lines().len());

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codec::{Capabilities, FrameDecoder, Hash, Kind};
+use codec::{Capabilities, FrameDecoder, Kind};
 
+use crate::address::Group;
 use crate::chain::ChainTip;
-use crate::config::{Config, FRAME_RATE_MIN, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX};
+use crate::config::{Config, FRAME_RATE_MIN};
 use crate::deadlines::SlotTime;
 use crate::event::{ConnId, Direction};
 use crate::fault::Fault;
 use crate::handshake::Agreement;
 use crate::inventory::PeerSlot;
+use crate::requests::Requests;
+use crate::slots::Candidate;
 use crate::time::Instant;
 
 /// One remote participant on one connection.
@@ -30,7 +33,11 @@ pub(crate) struct Peer {
     /// Bytes that its header promises; zero while the header is not whole.
     frame_bytes: u64,
     last_heard: Instant,
+    /// When it last answered a ping; at first, when it was established.
+    last_pong: Instant,
     pub(crate) since: Instant,
+    /// The nonce of our Hand to it, if we dialled.
+    pub(crate) nonce: Option<u64>,
     pub(crate) received: Received,
 }
 
@@ -44,6 +51,7 @@ pub(crate) struct Received {
 
 /// How far the conversation has come. What exists only in a phase lives in its variant.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all peers are established; one hop less")]
 pub(crate) enum Phase {
     /// They dialled: the first message must be Hand.
     AwaitHand,
@@ -63,17 +71,18 @@ pub(crate) struct Session {
     ping_sent: Option<Instant>,
     /// Round trip of the latest ping.
     pub(crate) ping: Option<Duration>,
-    asked: Vec<Asked>,
-}
-
-/// A request of the chain to this peer that waits for its answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Asked {
-    /// Kind of the answer.
-    pub(crate) kind: Kind,
-    /// What the answer must be; `None` where only the chain can tell (headers).
-    pub(crate) id: Option<Hash>,
-    pub(crate) at: Instant,
+    /// The shortest of all, and how many there were; since a pong last came unasked.
+    ping_min: Option<Duration>,
+    pings: u32,
+    /// When the chain last took a block, header or compact block that came from here.
+    last_block: Option<Instant>,
+    /// The same for transactions.
+    last_transaction: Option<Instant>,
+    /// When it last told some.
+    pub(crate) addresses_heard: Option<Instant>,
+    /// Whether it asked for addresses, and got its one answer.
+    pub(crate) addresses_told: bool,
+    pub(crate) requests: Requests,
 }
 
 /// What a driver shows of a peer.
@@ -124,7 +133,9 @@ impl Peer {
             frame_begun: now,
             frame_bytes: 0,
             last_heard: now,
+            last_pong: now,
             since: now,
+            nonce: None,
             received: Received::default(),
         }
     }
@@ -143,6 +154,24 @@ impl Peer {
         }
     }
 
+    /// The handshake is done.
+    pub(crate) fn establish(&mut self, session: Session, now: Instant) {
+        self.phase = Phase::Established(session);
+        self.last_pong = now;
+    }
+
+    /// Where it listens, as far as it told: the address that we dialled, or the IP that it has with
+    /// the port that it named.
+    pub(crate) fn name(&self) -> Option<SocketAddr> {
+        match self.direction {
+            Direction::Outbound => Some(self.addr),
+            Direction::Inbound => {
+                let port = self.session()?.agreement.listening_port?;
+                Some(SocketAddr::new(self.addr.ip(), port))
+            }
+        }
+    }
+
     /// Whether a frame of this kind may come now: decided before any of its body is stored.
     pub(crate) fn admits(&self, kind: Kind, now: Instant) -> Result<(), Fault> {
         match (&self.phase, kind) {
@@ -152,7 +181,11 @@ impl Peer {
                 Err(Fault::UnexpectedKind(kind))
             }
             (Phase::Established(session), kind) if is_only_answer(kind) => {
-                if session.has_asked(kind, now) { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
+                if session.requests.has_asked(kind, now) {
+                    Ok(())
+                } else {
+                    Err(Fault::Unsolicited(kind))
+                }
             }
             (Phase::Established(_), _) => Ok(()),
         }
@@ -182,8 +215,20 @@ impl Peer {
         self.frame_bytes = bytes;
     }
 
-    pub(crate) const fn frame_begun(&self) -> Instant {
-        self.frame_begun
+    /// Since when we do not read it, if we do not.
+    pub(crate) const fn paused_since(&self) -> Option<Instant> {
+        self.paused_since
+    }
+
+    /// It is in the middle of a frame, or of what belongs to one.
+    pub(crate) const fn is_mid_frame(&self) -> bool {
+        !self.decoder.is_empty() || self.decoder.attachment_bytes_missing() > 0
+    }
+
+    /// It shows that it lives, while it has no way to answer a ping.
+    pub(crate) const fn lives(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.last_pong = now;
     }
 
     pub(crate) fn pause(&mut self, now: Instant) {
@@ -197,6 +242,10 @@ impl Peer {
         // What happened in the pause, with bytes that were here already, counts from now.
         self.frame_begun = self.frame_begun.after(pause).min(now);
         self.last_heard = self.last_heard.after(pause).min(now);
+        self.last_pong = self.last_pong.after(pause).min(now);
+        if let Some(session) = self.session_mut() {
+            session.requests.progress.forgive(pause, now);
+        }
         if !matches!(self.phase, Phase::Established(_)) {
             self.since = self.since.after(pause);
         }
@@ -210,7 +259,10 @@ impl Peer {
         }
         let patience = match self.phase {
             Phase::AwaitHand | Phase::AwaitShake => self.since.after(config.handshake_timeout),
-            Phase::Established(_) => self.last_heard.after(config.silence_timeout),
+            Phase::Established(_) => {
+                let silent = self.last_heard.after(config.silence_timeout);
+                silent.min(self.last_pong.after(pong_timeout(config)))
+            }
         };
         let frame = self.frame_deadline(config);
         [ping, frame, Some(patience)].into_iter().flatten().min()
@@ -231,6 +283,9 @@ impl Peer {
                 if now >= self.last_heard.after(config.silence_timeout) {
                     return Some(Fault::Silent(config.silence_timeout));
                 }
+                if now >= self.last_pong.after(pong_timeout(config)) {
+                    return Some(Fault::NoPong(pong_timeout(config)));
+                }
             }
         }
         let due = self.frame_deadline(config)?;
@@ -238,11 +293,41 @@ impl Peer {
     }
 
     fn frame_deadline(&self, config: &Config) -> Option<Instant> {
-        if self.decoder.is_empty() {
+        if !self.is_mid_frame() {
             return None;
         }
         let transfer = Duration::from_millis(self.frame_bytes * 1000 / FRAME_RATE_MIN);
         Some(self.frame_begun.after(config.frame_timeout).after(transfer))
+    }
+
+    /// It answered a ping.
+    pub(crate) fn on_pong(&mut self, now: Instant, tip: ChainTip) {
+        let Some(session) = self.session_mut() else { return };
+        session.agreement.tip = tip;
+        session.on_pong(now);
+        self.last_pong = now;
+    }
+
+    /// What is to be known of it when somebody has to make room; nothing before the handshake.
+    pub(crate) fn candidate(
+        &self,
+        conn: ConnId,
+        now: Instant,
+        group: Group,
+        discouraged: bool,
+        held: bool,
+    ) -> Option<Candidate> {
+        let session = self.session()?;
+        Some(Candidate {
+            conn,
+            group,
+            ping: session.nearness(),
+            age: now.since(self.since),
+            last_block: session.last_block.map(|at| now.since(at)),
+            last_transaction: session.last_transaction.map(|at| now.since(at)),
+            discouraged,
+            kept: held || session.requests.has_archive(),
+        })
     }
 
     pub(crate) fn info(&self, conn: ConnId, now: Instant) -> PeerInfo {
@@ -268,19 +353,22 @@ impl Peer {
     }
 }
 
-impl Asked {
-    fn is_remembered(&self, now: Instant) -> bool {
-        now.since(self.at) < REQUEST_MEMORY
-    }
-}
-
 impl Session {
-    pub(crate) const fn new(
-        agreement: Agreement,
-        slot: Option<PeerSlot>,
-        next_ping: Instant,
-    ) -> Self {
-        Self { agreement, slot, next_ping, ping_sent: None, ping: None, asked: Vec::new() }
+    pub(crate) fn new(agreement: Agreement, slot: Option<PeerSlot>, next_ping: Instant) -> Self {
+        Self {
+            agreement,
+            slot,
+            next_ping,
+            ping_sent: None,
+            ping: None,
+            ping_min: None,
+            pings: 0,
+            last_block: None,
+            last_transaction: None,
+            addresses_heard: None,
+            addresses_told: false,
+            requests: Requests::default(),
+        }
     }
 
     /// A ping leaves now; the next one is due a period later.
@@ -289,53 +377,48 @@ impl Session {
         self.next_ping = now.after(period);
     }
 
-    pub(crate) fn on_pong(&mut self, now: Instant) {
-        if let Some(sent) = self.ping_sent.take() {
-            self.ping = Some(now.since(sent));
-        }
+    /// A pong names no ping. Whoever scatters some may meet one that has just left, and seem near;
+    /// so the first that no ping waits for undoes what was measured.
+    fn on_pong(&mut self, now: Instant) {
+        let Some(sent) = self.ping_sent.take() else {
+            (self.ping_min, self.pings) = (None, 0);
+            return;
+        };
+        let ping = now.since(sent);
+        self.ping = Some(ping);
+        self.ping_min = Some(self.ping_min.map_or(ping, |min| min.min(ping)));
+        self.pings = self.pings.saturating_add(1);
     }
 
-    /// Notes a request of the chain. `false`: too many wait already, this one must not be sent.
-    pub(crate) fn ask(&mut self, asked: Asked) -> bool {
-        self.asked.retain(|old| old.is_remembered(asked.at));
-        let room = self.asked.len() < REQUESTS_PER_PEER_MAX;
-        if room {
-            self.asked.push(asked);
-        }
-        room
+    /// The smallest round trip, once there were [`PINGS_MIN`].
+    fn nearness(&self) -> Option<Duration> {
+        self.ping_min.filter(|_| self.pings >= PINGS_MIN)
     }
 
-    /// Whether an answer of this kind is awaited.
-    pub(crate) fn has_asked(&self, kind: Kind, now: Instant) -> bool {
-        self.asked.iter().any(|asked| asked.kind == kind && asked.is_remembered(now))
-    }
-
-    /// Whether any answer is awaited.
-    pub(crate) const fn awaits(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
-    /// Takes the request that this answers. An id decides, where it can: a transaction may be
-    /// asked for by any of its kernels, headers by a locator.
-    pub(crate) fn answered(&mut self, kind: Kind, now: Instant, id: impl FnOnce() -> Hash) -> bool {
-        if !self.has_asked(kind, now) {
-            return false;
+    /// The chain took a payload that came from here. A verdict and no mere delivery: what protects
+    /// from eviction must not be had for junk.
+    pub(crate) const fn brought(&mut self, kind: Kind, now: Instant) {
+        if matches!(kind, Kind::Transaction | Kind::StemTransaction) {
+            self.last_transaction = Some(now);
+        } else {
+            self.last_block = Some(now);
         }
-        self.asked.retain(|asked| asked.is_remembered(now));
-        let id = id();
-        let by_id = |asked: &Asked| asked.kind == kind && asked.id == Some(id);
-        let by_kind =
-            |asked: &Asked| asked.kind == kind && (asked.id.is_none() || kind == Kind::Transaction);
-        let found =
-            self.asked.iter().position(by_id).or_else(|| self.asked.iter().position(by_kind));
-        if let Some(index) = found {
-            self.asked.remove(index);
-            if self.asked.is_empty() {
-                self.asked = Vec::new();
-            }
-        }
-        found.is_some()
     }
+}
+
+/// Round trips of a peer that must have been measured before its nearness counts as a merit: one
+/// may be luck.
+const PINGS_MIN: u32 = 2;
+
+/// How many times [`Config::silence_timeout`] a peer may leave all our pings unanswered while other
+/// bytes come from it. grin drops a pong when a hundred messages wait for its peer, and it sends
+/// seven a second: with twenty to say, two pongs of three are lost, and six in a row now and then
+/// (0.09), but not the sixty of ten minutes.
+const PONG_PATIENCE: u32 = 10;
+
+/// How long a peer may leave our pings unanswered, whatever else it sends.
+fn pong_timeout(config: &Config) -> Duration {
+    config.silence_timeout.saturating_mul(PONG_PATIENCE)
 }
 
 /// Kinds that only ever answer a request of ours. Refused from their header unless asked for.
@@ -349,4 +432,33 @@ const fn is_only_answer(kind: Kind) -> bool {
             | Kind::RangeProofSegment
             | Kind::KernelSegment
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_answers_before_it_is_asked_has_no_merit_of_nearness() {
+        let agreement = Agreement {
+            version: 1_000,
+            capabilities: Capabilities::UNKNOWN,
+            user_agent: "a test".into(),
+            tip: ChainTip::default(),
+            listening_port: None,
+        };
+        let mut session = Session::new(agreement, None, Instant::START);
+        let at = |millis| Instant::START.after(Duration::from_millis(millis));
+        let ping = |session: &mut Session, millis, trip| {
+            session.pinged(at(millis), Duration::from_secs(10));
+            session.on_pong(at(millis + trip));
+            session.nearness().map(|ping| ping.as_millis())
+        };
+        assert_eq!(ping(&mut session, 0, 20), None, "one may be luck");
+        assert_eq!(ping(&mut session, 100, 30), Some(20));
+        session.on_pong(at(200));
+        assert_eq!(session.nearness(), None);
+        assert_eq!(ping(&mut session, 300, 0), None);
+        assert_eq!(ping(&mut session, 400, 40), Some(0));
+    }
 }

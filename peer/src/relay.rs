@@ -3,7 +3,7 @@
 //! What was seen is known by a fingerprint of the frame; who has it, by a bit in the row of its
 //! sequence. Stem transactions never come here: they must leave no trace in what others can probe.
 
-use codec::{Frame, Network, Payload};
+use codec::{Form, Frame, Network, Payload};
 
 use crate::chain::Freshness;
 use crate::config::Config;
@@ -20,6 +20,8 @@ pub(crate) struct Relay {
     columns: Vec<Option<ConnId>>,
     /// Established peers that found no free column. They get everything.
     unplaced: Vec<ConnId>,
+    /// How many established peers read each form.
+    forms: [usize; Form::ALL.len()],
     lacking: Vec<PeerSlot>,
 }
 
@@ -35,6 +37,7 @@ impl Relay {
             inventory: Inventory::new(config.inventory),
             columns: Vec::new(),
             unplaced: Vec::new(),
+            forms: [0; Form::ALL.len()],
             lacking: Vec::new(),
         }
     }
@@ -44,7 +47,8 @@ impl Relay {
     }
 
     /// A column for a peer whose handshake is done.
-    pub(crate) fn join(&mut self, conn: ConnId) -> Option<PeerSlot> {
+    pub(crate) fn join(&mut self, conn: ConnId, form: Form) -> Option<PeerSlot> {
+        self.forms[form as usize] += 1;
         let Some(slot) = self.inventory.join() else {
             self.unplaced.push(conn);
             return None;
@@ -58,7 +62,8 @@ impl Relay {
     }
 
     /// The peer is gone.
-    pub(crate) fn forget(&mut self, conn: ConnId, slot: Option<PeerSlot>) {
+    pub(crate) fn forget(&mut self, conn: ConnId, slot: Option<PeerSlot>, form: Form) {
+        self.forms[form as usize] -= 1;
         match slot {
             Some(slot) => {
                 self.columns[slot.index()] = None;
@@ -123,9 +128,29 @@ impl Relay {
         (Payload::from_frame(network, frame), freshness)
     }
 
+    /// How many established peers read this form.
+    pub(crate) const fn peers_of(&self, form: Form) -> usize {
+        self.forms[form as usize]
+    }
+
+    /// Whether every established peer reads the payload as it is.
+    pub(crate) fn suits_all(&self, payload: &Payload) -> bool {
+        let forms = payload.forms();
+        Form::ALL.into_iter().all(|form| self.peers_of(form) == 0 || forms.contains(form))
+    }
+
     /// Sends a payload to all that lack it: one output, however many there are. Kinds that are not
     /// relayed go nowhere: an answer is a fault at whoever did not ask, a stem transaction a leak.
     pub(crate) fn spread(&mut self, payload: Payload) -> Option<Output> {
+        self.spread_to(payload, |_| true)
+    }
+
+    /// The same, to those alone that are admitted. Who is not still lacks it.
+    pub(crate) fn spread_to(
+        &mut self,
+        payload: Payload,
+        mut admits: impl FnMut(ConnId) -> bool,
+    ) -> Option<Output> {
         if !payload.kind().is_relay() {
             return None;
         }
@@ -139,10 +164,13 @@ impl Relay {
         self.inventory.lacking(sequence, &mut self.lacking);
         let mut to = Vec::with_capacity(self.lacking.len() + self.unplaced.len());
         for slot in &self.lacking {
+            let Some(conn) = self.columns[slot.index()].filter(|conn| admits(*conn)) else {
+                continue;
+            };
             self.inventory.note(*slot, sequence);
-            to.extend(self.columns[slot.index()]);
+            to.push(conn);
         }
-        to.extend_from_slice(&self.unplaced);
+        to.extend(self.unplaced.iter().copied().filter(|conn| admits(*conn)));
         (!to.is_empty()).then_some(Output::Send { to: Recipients::Many(to), payload })
     }
 
@@ -162,7 +190,7 @@ impl Relay {
 
     /// This peer did not get it after all.
     pub(crate) fn unmark(&mut self, slot: Option<PeerSlot>, payload: &Payload) {
-        let Some(slot) = slot else { return };
+        let Some(slot) = slot.filter(|_| payload.kind().is_relay()) else { return };
         let print = self.fingerprint(payload.frame());
         if let Some(sequence) = self.lookup(print) {
             self.inventory.unnote(slot, sequence);

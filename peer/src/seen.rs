@@ -19,6 +19,10 @@ pub const SEEN_SECRET_BYTES: usize = 192;
 /// Most that [`SeenLimits::recent_ids`] may be: ages must fit the 31 bits that a slot keeps.
 pub const RECENT_IDS_MAX: u32 = 1 << 30;
 
+/// Most that [`SeenLimits::older_bits_per_id`] may be: the bloom lines are counted in 32 bits. A
+/// tenth of it makes a false hint rarer than a broken machine.
+pub const OLDER_BITS_MAX: u32 = 512;
+
 /// Bytes of magic, which say nothing of the payload and so are not fingerprinted.
 const MAGIC_BYTES: usize = 2;
 
@@ -75,7 +79,7 @@ pub struct SeenLimits {
     /// 0 counts as 1.
     pub older_ids: u32,
     /// Bits of each of the two bloom generations for each of `older_ids`. With 1, nearly every
-    /// hint is false.
+    /// hint is false. At most [`OLDER_BITS_MAX`].
     pub older_bits_per_id: u32,
 }
 
@@ -91,6 +95,20 @@ impl SeenLimits {
         let bits = self.older_ids as u64 * self.older_bits_per_id as u64;
         let pairs = bits.div_ceil(u64::BITS as u64 * LINE_WORDS as u64) as usize;
         if pairs == 0 { 1 } else { pairs }
+    }
+
+    /// Slots of the exact set.
+    const fn recent_slots(&self) -> usize {
+        let slots = (2 * self.recent_ids as usize).next_power_of_two();
+        if slots < LINE_SLOTS { LINE_SLOTS } else { slots }
+    }
+
+    /// Bytes that a filter with these limits reserves.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        Lines::bytes_of(self.recent_slots() / LINE_SLOTS)
+            + self.recent_ids as usize * size_of::<u32>()
+            + Lines::bytes_of(2 * self.older_pairs())
     }
 
     /// Bytes of both bloom generations together.
@@ -145,7 +163,7 @@ impl SeenFilter {
         assert!((1..=RECENT_IDS_MAX).contains(&limits.recent_ids), "{limits:?}");
         Self {
             secret: *secret,
-            recent: Recent::new(limits.recent_ids),
+            recent: Recent::new(limits),
             order: vec![0; limits.recent_ids as usize],
             next: 0,
             older: Older::new(limits),
@@ -265,8 +283,8 @@ struct Recent {
 }
 
 impl Recent {
-    fn new(ids: u32) -> Self {
-        let slots = (2 * ids as usize).next_power_of_two().max(LINE_SLOTS);
+    fn new(limits: SeenLimits) -> Self {
+        let slots = limits.recent_slots();
         Self { lines: Lines::new(slots / LINE_SLOTS), mask: slots - 1 }
     }
 
@@ -354,7 +372,7 @@ impl Older {
         let pairs = limits.older_pairs();
         Self {
             lines: Lines::new(2 * pairs),
-            pairs: u32::try_from(pairs).expect("32 bits times 32 bits, over 512"),
+            pairs: u32::try_from(pairs).expect("32 bits times 512, over 512"),
             ids_max: limits.older_ids.max(1),
             ids: 0,
             generation: 1,

@@ -50,7 +50,8 @@ pub(super) fn pong() -> Vec<u8> {
 
 /// The dialler's greeting. Each needs a nonce of its own.
 pub(super) fn hand(nonce: u64) -> Vec<u8> {
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, NETWORK.port));
+    // Port 0: it listens nowhere, and is not to be dialled.
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     frame_of(&Message::Hand(Hand {
         version: PROTOCOL_VERSION,
         capabilities: Capabilities::UNKNOWN,

@@ -1,6 +1,9 @@
 //! Each rule of a canonical body, broken for itself: the error names the rule.
 
-use codec::{Context, DecodeError, Hash, Kind, Limits, List, Message, Network, check};
+use codec::{
+    Context, DecodeError, Hash, Kind, Limits, List, Message, Network, NotConvertible, Payload,
+    check, convert,
+};
 
 use super::body::{Draft, DraftKernel, body, compact_block, header_bytes, item};
 
@@ -151,6 +154,32 @@ fn features_and_lengths_of_items() {
     assert_eq!(flawed(3, length, 0xa2), Err(DecodeError::BadRangeProofLength { length: 674 }));
     let kernel = output + 717;
     assert_eq!(flawed(3, kernel, 4), Err(DecodeError::BadKernelFeatures { features: 4 }));
+}
+
+#[test]
+fn inputs_that_only_features_tell_apart_stay_with_old_versions() {
+    let mut twice = Draft::of(0, 1, 1);
+    twice.inputs = vec![item(0, 4), item(1, 4)];
+    let mut ambiguous = Draft::of(0, 1, 1);
+    ambiguous.inputs = vec![[1; 34]];
+    let network = &Network::GRIN_MAIN;
+    let errors = [
+        DecodeError::Duplicate { list: List::Inputs, index: 1 },
+        DecodeError::AmbiguousInput { first: 1 },
+    ];
+    for (draft, error) in [twice, ambiguous].into_iter().zip(errors) {
+        for from in [1, 2] {
+            let body = draft.transaction(from);
+            assert_eq!(judged(Kind::Transaction, from, &body), Ok(()));
+            let expected = NotConvertible::NotCanonical { version: 1000, error };
+            assert_eq!(convert(Kind::Transaction, &body, from, 1000, network), Err(expected));
+            let payload = Payload::seal(network, Kind::Transaction, &body).expect("short");
+            assert_eq!(payload.convert(network, 1000), Err(expected));
+        }
+    }
+    let noise = Payload::seal(network, Kind::Transaction, b"no transaction").expect("short");
+    assert_eq!(noise.convert(network, 1000), Err(NotConvertible::Unreadable));
+    assert!(noise.forms().iter().next().is_none());
 }
 
 #[test]

@@ -4,12 +4,13 @@
 mod body;
 mod canonical;
 mod law;
+mod segments;
 
 use std::net::SocketAddr;
 
 use codec::{
-    BanReason, Capabilities, Context, Hand, Hash, Kind, Locator, Message, Network, PeerAddrs, Ping,
-    Pong, Shake,
+    Archive, ArchiveRequest, BanReason, Capabilities, Context, Hand, Hash, Kind, Locator, Message,
+    Network, PeerAddrs, Ping, Pong, SegmentId, Shake,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,7 +28,8 @@ fn any_kind() -> impl Strategy<Value = Kind> {
 /// A frame that is right, of an unknown kind, too long, or of another network.
 fn any_frame(network: Network) -> impl Strategy<Value = Vec<u8>> {
     let body = prop_oneof![4 => vec(any::<u8>(), 0..300), 1 => vec(any::<u8>(), 0..20_000)];
-    (0..40_u8, body, 0..60_u8).prop_map(move |(kind, body, flaw)| {
+    let kind = prop_oneof![4 => 0..40_u8, 1 => Just(Kind::TxHashSetArchive as u8)];
+    (kind, body, 0..60_u8).prop_map(move |(kind, body, flaw)| {
         let mut length = body.len() as u64;
         if let Some(kind) = Kind::from_byte(kind) {
             length = length.min(network.limits.body_bytes_max(kind));
@@ -41,6 +43,12 @@ fn any_frame(network: Network) -> impl Strategy<Value = Vec<u8>> {
             1 => frame[3] = 0xff,
             2 => frame[9] = 0x7f,
             _ => {}
+        }
+        // An archive is short, and most often whole.
+        if kind == Kind::TxHashSetArchive as u8 && length >= 48 {
+            let bytes = body[0];
+            frame[51..59].copy_from_slice(&u64::from(bytes).to_be_bytes());
+            frame.extend(vec![flaw; bytes.saturating_sub(flaw % 7).into()]);
         }
         frame
     })
@@ -147,6 +155,7 @@ proptest! {
         let (user_agent, genesis) = (user_agent.as_str(), hashes[0]);
         let listed: Vec<_> = addrs.iter().copied().map(canonical).collect();
         let addr = |at: usize| listed[at % listed.len()];
+        let segment = SegmentId { block: genesis, height: bits as u8, index: nonce };
         let messages = [
             Message::Hand(Hand {
                 version: version as u32,
@@ -175,6 +184,12 @@ proptest! {
             Message::GetTransaction(genesis),
             Message::TransactionKernel(genesis),
             Message::BanReason(BanReason::FraudHeight),
+            Message::TxHashSetRequest(ArchiveRequest { block: genesis, height: first }),
+            Message::TxHashSetArchive(Archive { block: genesis, height: first, bytes: second }),
+            Message::GetOutputBitmapSegment(segment),
+            Message::GetOutputSegment(segment),
+            Message::GetRangeProofSegment(segment),
+            Message::GetKernelSegment(segment),
             Message::Error,
         ];
         for message in messages {

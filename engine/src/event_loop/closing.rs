@@ -24,7 +24,24 @@ impl EventLoop {
         }
         tracing::debug!(addr = %connection.addr, reason = reason.name(), "closing");
         connection.queue.keep_control();
-        if connection.queue.is_empty() && connection.sending.is_none() {
+        self.see_off(conn);
+    }
+
+    /// The remote is gone, or only its sending half is: then it still reads what it had asked for,
+    /// and what is queued leaves within the time of a goodbye.
+    pub(super) fn on_lost(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if reason != CloseReason::RemoteClosed || !connection.is_open() {
+            return self.start_closing(conn);
+        }
+        connection.queue.seal();
+        self.see_off(conn);
+    }
+
+    /// What is queued leaves, and then the connection ends.
+    fn see_off(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.queue.is_idle() && connection.sending.is_none() {
             return self.start_closing(conn);
         }
         connection.to(Phase::Goodbye { since: self.now, discarded: 0, write_shut: false });
@@ -66,7 +83,7 @@ impl EventLoop {
         let Some(socket) = connection.socket else { return };
         match connection.phase() {
             Phase::Goodbye { since, discarded, write_shut: false }
-                if connection.queue.is_empty() && connection.sending.is_none() =>
+                if connection.queue.is_idle() && connection.sending.is_none() =>
             {
                 connection.to(Phase::Goodbye { since, discarded, write_shut: true });
                 self.io.shutdown(socket, Half::Write);
@@ -82,9 +99,9 @@ impl EventLoop {
         }
         if connection.wants_receive() {
             connection.receive = Receive::Armed;
-            // While the lane is full a receive must not take more than one buffer: what comes has
-            // nowhere to go, and the others need theirs.
-            let once = !self.lane_waiters.is_empty();
+            // While the lane is full, or the rate used up, a receive must not take more than one
+            // buffer: what comes has nowhere to go, and the others need theirs.
+            let once = !(self.lane_waiters.is_empty() && self.rate_waiters.is_empty());
             let group = connection.group;
             self.submissions.push(Submission::Recv { conn, socket, group, once });
         }

@@ -1,8 +1,9 @@
 //! Accepting and dialling.
 //!
-//! Running out of descriptors pauses accepting and nothing else; a house that is full turns the
-//! newcomer away at once.
+//! An accept that fails, for want of descriptors above all, pauses accepting and nothing else; a
+//! house that is full turns the newcomer away at once.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{Deferred, EventLoop};
 use crate::connection::{Connection, Phase};
 use crate::io::{ListenerId, Socket, Submission};
 
-/// How soon accepting is tried again when descriptors ran out.
+/// How soon accepting is tried again when it failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// How long a dial may take; grin's own.
@@ -25,15 +26,18 @@ impl EventLoop {
         result: Result<(Socket, SocketAddr), i32>,
         more: bool,
     ) {
-        let exhausted = matches!(result, Err(libc::EMFILE | libc::ENFILE | libc::ENOMEM));
+        // Whoever gave up while it waited for us is off the queue. Any other error may come again
+        // at once, and for as long as descriptors or memory are lacking.
+        let failed = result.err().filter(|errno| *errno != libc::ECONNABORTED);
         if !more && self.stop_at.is_none() {
-            match self.listeners.iter_mut().find(|known| known.id == listener) {
-                Some(known) if exhausted => {
-                    tracing::warn!("out of descriptors: accepting pauses");
+            match (self.listeners.iter_mut().find(|known| known.id == listener), failed) {
+                (Some(known), Some(errno)) => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    tracing::warn!(%error, "accepting pauses");
                     known.retry_at = Some(self.now.after(ACCEPT_RETRY));
                 }
-                Some(_) => self.submissions.push(Submission::Accept { listener }),
-                None => {}
+                (Some(_), None) => self.submissions.push(Submission::Accept { listener }),
+                (None, _) => {}
             }
         }
         let Ok((socket, addr)) = result else { return };
@@ -65,16 +69,21 @@ impl EventLoop {
             Ok(socket) => {
                 connection.socket = Some(socket);
                 connection.to(Phase::Open);
-                if self.stop_at.is_some() {
-                    return self.start_closing(conn);
-                }
                 self.feed(Input::Dialed { conn, addr });
                 self.after_operation(conn);
             }
             Err(errno) => {
                 tracing::debug!(%addr, errno, "dial failed");
                 self.connections.remove(conn);
-                self.feed(Input::DialFailed { addr });
+                self.feed(match errno {
+                    // Descriptors, memory or local ports ran out: nothing of this left the machine.
+                    libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOMEM
+                    | libc::ENOBUFS
+                    | libc::EADDRNOTAVAIL => Input::NotDialed { addr },
+                    _ => Input::DialFailed { addr },
+                });
             }
         }
     }
@@ -86,7 +95,7 @@ impl EventLoop {
                 self.watch(conn);
                 self.submissions.push(Submission::Connect { conn, addr });
             }
-            None => self.deferred.push(Deferred::DialFailed(addr)),
+            None => self.deferred.push(Deferred::NotDialed(addr)),
         }
     }
 }

@@ -5,11 +5,15 @@
 //! sends). It carries out what the core decides and decides nothing about the protocol itself.
 //!
 //! Liveness: a connection that cannot go on is in exactly one list (of those waiting for a turn,
-//! for room on the lane, or for buffers), and each list is served when its resource is there. The
-//! loop never waits while work is at hand, and announces its sleep before it looks a last time.
+//! for room on the lane, for the download's rate, or for buffers), and each list is served when its
+//! resource is there. The loop never waits while work is at hand, and announces its sleep before it
+//! looks a last time.
 
 mod closing;
 mod connecting;
+mod control;
+mod keeping;
+mod metrics;
 mod receiving;
 mod sending;
 #[cfg(test)]
@@ -19,16 +23,21 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bridge::{LoopSide, Metrics};
+use bridge::store::Store;
+use bridge::{LoopSide, Metrics, Wanted};
 use codec::Payload;
 use crossbeam_channel::Receiver;
-use peer::{ChainTip, CloseReason, ConnId, Endpoint, Input, Instant, Output, PeerInfo, Recipients};
+use peer::{
+    ChainTip, Change, CloseReason, ConnId, Endpoint, Input, Instant, Output, Rate, Recipients,
+    TokenBucket, UnixTime,
+};
 
-use self::closing::GOODBYE_TIMEOUT;
+pub(crate) use self::control::Control;
 pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
 use self::sending::SENDS_PER_TURN;
-use crate::connection::{Connections, Phase};
+use crate::connection::Connections;
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
+use crate::resolver::Resolver;
 use crate::send_queue::SEND_BYTES;
 
 /// Completions handled in one turn; the rest follow in the next. About a millisecond of frames at
@@ -64,19 +73,12 @@ const BATCH_BYTES: u64 = 256 << 10;
 /// Completions that a batching wait may wait for, whatever their size.
 const BATCH_WANT: std::ops::RangeInclusive<u64> = 16..=512;
 
-/// What the engine's handle asks of the loop.
-#[derive(Debug)]
-pub(crate) enum Control {
-    Peers(crossbeam_channel::Sender<Vec<PeerInfo>>),
-    Hold(SocketAddr),
-    Shutdown { within: Duration },
-}
-
 /// What to tell the core when its outputs are drained.
 enum Deferred {
     Dropped(ConnId, Payload),
     Lost(ConnId, CloseReason),
-    DialFailed(SocketAddr),
+    NotDialed(SocketAddr),
+    Unresolved(Box<str>),
 }
 
 struct Listener {
@@ -87,12 +89,18 @@ struct Listener {
 
 /// What the loop must know of the configuration.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LoopLimits {
+pub(crate) struct LoopConfig {
     pub(crate) connections_max: u32,
     /// Size of a small receive buffer.
     pub(crate) small_bytes: usize,
     /// Most bytes that are copied out of parked buffers, of all connections together.
     pub(crate) parked_copies_max: usize,
+    /// Bytes taken from all connections together.
+    pub(crate) download: Option<Rate>,
+    /// Port of names that come without one.
+    pub(crate) port: u16,
+    /// The wall clock at the loop's start.
+    pub(crate) started: UnixTime,
 }
 
 /// The engine's thread, as a value.
@@ -103,15 +111,25 @@ pub(crate) struct EventLoop {
     control: Receiver<Control>,
     now: Instant,
     tip: ChainTip,
-    limits: LoopLimits,
+    config: LoopConfig,
     connections: Connections,
     listeners: Vec<Listener>,
     /// Have something to send.
     dirty: VecDeque<ConnId>,
-    /// Wait for a turn, for room on the lane, for buffers of either group.
+    /// Wait for a turn, for room on the lane, for the download's rate, for buffers of either
+    /// group. Those that left stay in their list until it is served or pruned.
     runnable: VecDeque<ConnId>,
     lane_waiters: VecDeque<ConnId>,
+    rate_waiters: VecDeque<ConnId>,
     buffer_waiters: [VecDeque<ConnId>; 2],
+    /// What is left of the download's rate.
+    download: TokenBucket,
+    resolver: Resolver,
+    store: Store,
+    /// On their way to the store; empty between turns.
+    changes: Vec<Change>,
+    /// When more changes are to be looked for.
+    changes_at: Option<Instant>,
     /// Bytes of what is parked outside of the buffers.
     copied_bytes: usize,
     /// Are dialling or saying goodbye.
@@ -135,8 +153,10 @@ pub(crate) struct EventLoop {
     last_bytes: u64,
     watch_at: Instant,
     lane_stalled_since: Option<Instant>,
-    /// When everything ends, whatever is left.
+    /// When the loop ends, whatever is left.
     stop_at: Option<Instant>,
+    /// When the engine ends: some time is left for the store.
+    ends_at: Option<Instant>,
 }
 
 impl EventLoop {
@@ -145,21 +165,28 @@ impl EventLoop {
         endpoint: Endpoint,
         bridge: LoopSide,
         control: Receiver<Control>,
-        limits: LoopLimits,
+        store: Store,
+        config: LoopConfig,
     ) -> Self {
         Self {
+            resolver: Resolver::new(config.port, bridge.waker()),
+            store,
+            changes: Vec::new(),
+            changes_at: None,
             io,
             endpoint,
             bridge,
             control,
             now: Instant::START,
             tip: ChainTip::default(),
-            connections: Connections::new(limits.connections_max),
-            limits,
+            connections: Connections::new(config.connections_max),
+            config,
             listeners: Vec::new(),
             dirty: VecDeque::new(),
             runnable: VecDeque::new(),
             lane_waiters: VecDeque::new(),
+            rate_waiters: VecDeque::new(),
+            download: TokenBucket::default(),
             buffer_waiters: [VecDeque::new(), VecDeque::new()],
             copied_bytes: 0,
             watched: Vec::new(),
@@ -178,6 +205,7 @@ impl EventLoop {
             watch_at: Instant::START,
             lane_stalled_since: None,
             stop_at: None,
+            ends_at: None,
         }
     }
 
@@ -203,11 +231,6 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Gives the bridge back, to tell the chain how it ended.
-    pub(crate) fn into_bridge(self) -> LoopSide {
-        self.bridge
-    }
-
     /// Submits, waits and reaps: the turn's one system call.
     pub(crate) fn enter(&mut self) -> std::io::Result<()> {
         let wait = self.wait();
@@ -231,8 +254,11 @@ impl EventLoop {
         self.take_from_chain();
         self.run_runnable();
         self.serve_lane_waiters();
+        self.serve_rate_waiters();
         self.serve_buffer_waiters();
         self.serve_deadlines();
+        self.give_room();
+        self.hand_changes();
         self.flush_dirty();
         if self.bridge.chain_waits() {
             self.submissions.push(Submission::NotifyChain);
@@ -248,16 +274,18 @@ impl EventLoop {
     fn wait(&mut self) -> Wait {
         let at_hand =
             !(self.reaped.is_empty() && self.runnable.is_empty() && self.dirty.is_empty());
-        let starved = !self.lane_waiters.is_empty();
+        let starved = !self.lane_waiters.is_empty() || self.lacks_room();
+        let at_hand = at_hand || self.has_servable_waiters() || !self.control.is_empty();
         // While commands are held back they are on the lane, and no reason to stay awake.
-        let at_hand = at_hand || self.has_servable_waiters();
-        let awake = at_hand || (!self.held_back && !self.bridge.prepare_sleep(starved));
-        if awake {
+        let wanted = Wanted { commands: !self.held_back, room: starved };
+        if at_hand || !self.bridge.prepare_sleep(wanted) {
             return Wait { timeout: Some(Duration::ZERO), batch: None };
         }
         let watch = (self.is_watching() || self.held_back || starved).then_some(self.watch_at);
         let accept = self.listeners.iter().filter_map(|listener| listener.retry_at).min();
-        let until = [self.endpoint.poll_timeout(), watch, accept, self.stop_at];
+        let refill = if self.rate_waiters.is_empty() { None } else { self.refilled_at() };
+        let until =
+            [self.endpoint.poll_timeout(), watch, accept, refill, self.changes_at, self.stop_at];
         let until = until.into_iter().flatten().min();
         let timeout = until.map(|until| until.since(self.now));
         Wait { timeout, batch: self.batch() }
@@ -304,12 +332,16 @@ impl EventLoop {
                 Some(Deferred::Dropped(conn, payload)) => {
                     self.endpoint.handle(self.now, Input::Dropped { conn, payload: &payload });
                 }
-                Some(Deferred::DialFailed(addr)) => {
-                    self.endpoint.handle(self.now, Input::DialFailed { addr });
+                Some(Deferred::NotDialed(addr)) => {
+                    self.endpoint.handle(self.now, Input::NotDialed { addr });
+                }
+                Some(Deferred::Unresolved(name)) => {
+                    let addrs = Vec::new();
+                    self.endpoint.handle(self.now, Input::Resolved { name, addrs });
                 }
                 Some(Deferred::Lost(conn, reason)) => {
                     self.endpoint.handle(self.now, Input::Closed { conn, reason });
-                    self.start_closing(conn);
+                    self.on_lost(conn, reason);
                 }
             }
         }
@@ -331,6 +363,9 @@ impl EventLoop {
             }
             Output::Close { conn, reason } => self.say_goodbye(conn, reason),
             Output::ToChain(event) => self.bridge.push(event),
+            Output::Resolve { name } => {
+                self.deferred.extend(self.resolver.ask(name).map(Deferred::Unresolved));
+            }
         }
     }
 
@@ -350,37 +385,6 @@ impl EventLoop {
             if self.sends_in_kernel > 0 {
                 self.look_at_sends();
             }
-        }
-    }
-
-    fn take_control(&mut self) {
-        while let Ok(control) = self.control.try_recv() {
-            match control {
-                // Whoever asked may have gone.
-                Control::Peers(answer) => drop(answer.try_send(self.endpoint.peers().collect())),
-                Control::Hold(addr) => self.feed(Input::Hold { addr }),
-                Control::Shutdown { within } => self.shut_down(within),
-            }
-        }
-        if self.bridge.chain_gone() && self.stop_at.is_none() {
-            tracing::info!("the chain is gone");
-            self.shut_down(GOODBYE_TIMEOUT);
-        }
-    }
-
-    fn shut_down(&mut self, within: Duration) {
-        let at = self.now.after(within);
-        let first = self.stop_at.is_none();
-        self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
-        if !first {
-            return;
-        }
-        self.feed(Input::Shutdown);
-        let dialing = self.connections.iter().filter_map(|(conn, connection)| {
-            matches!(connection.phase(), Phase::Dialing { .. }).then_some(conn)
-        });
-        for conn in dialing {
-            self.submissions.push(Submission::CancelConnect { conn });
         }
     }
 
@@ -416,28 +420,5 @@ impl EventLoop {
             return false;
         }
         self.now.since(*self.crowded_since.get_or_insert(self.now)) < CROWD_HOLD_MAX
-    }
-
-    fn publish_metrics(&mut self) {
-        let counts = self.endpoint.counts();
-        self.metrics.peers_inbound = counts.inbound;
-        self.metrics.peers_outbound = counts.outbound;
-        self.metrics.connections = self.connections.len() as u64;
-        self.metrics.frames_received = counts.frames_received;
-        self.metrics.bytes_received = counts.bytes_received;
-        self.metrics.payloads_new = counts.payloads_new;
-        self.metrics.payloads_hinted = counts.payloads_hinted;
-        self.metrics.payloads_requested = counts.payloads_requested;
-        self.metrics.duplicates = counts.duplicates;
-        self.metrics.duplicate_bytes = counts.duplicate_bytes;
-        self.metrics.unknown_frames = counts.unknown_frames;
-        self.metrics.commands_refused = counts.commands_refused;
-        self.metrics.assembly_bytes = counts.assembly_bytes;
-        self.metrics.kernel_entries = self.io.entries();
-        self.metrics.fixed_pool_bytes =
-            (self.endpoint.memory_bytes() + self.io.pool_bytes()) as u64;
-        self.metrics.closed = counts.closed;
-        // On contention the last values stand until the next turn.
-        let _ = self.bridge.counters().try_set_metrics(&self.metrics);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use peer::{CloseReason, ConnId, Credit, Input};
+use peer::{CloseReason, ConnId, Credit, Input, Instant};
 
 use super::closing::GOODBYE_BYTES_MAX;
 use super::{Deferred, EventLoop};
@@ -99,12 +99,10 @@ impl EventLoop {
         if share == 0 {
             return self.park(conn, parked, Waits::Turn);
         }
-        let room = self.bridge.room();
-        let credit = Credit {
-            frames: share,
-            items: u32::try_from(room.items).unwrap_or(u32::MAX),
-            bytes: room.bytes,
-        };
+        if self.refilled_at().is_some_and(|at| at > self.now) {
+            return self.park(conn, parked, Waits::Rate);
+        }
+        let credit = self.credit(share);
         let bytes = match &parked.held {
             Held::Lease(lease) => self.io.bytes(lease),
             Held::Copy(bytes) => bytes,
@@ -113,6 +111,9 @@ impl EventLoop {
         let all = bytes.len();
         let frames = self.endpoint.counts().frames_received;
         let consumed = self.endpoint.handle(self.now, Input::Received { conn, bytes, credit });
+        if let Some(rate) = self.config.download {
+            self.download.charge(consumed as u64, rate, self.now);
+        }
         let frames = (self.endpoint.counts().frames_received - frames) as u32;
         self.settle();
         let mut open = self.connections.get_mut(conn).filter(|connection| connection.is_open());
@@ -124,6 +125,26 @@ impl EventLoop {
         }
         parked.consumed += consumed;
         self.park(conn, parked, if frames >= share { Waits::Turn } else { Waits::Lane });
+    }
+
+    /// What the lane to the chain has room for, and so many frames.
+    fn credit(&self, frames: u32) -> Credit {
+        let room = self.bridge.room();
+        let items = u32::try_from(room.items).unwrap_or(u32::MAX);
+        Credit { frames, items, bytes: room.bytes }
+    }
+
+    /// Whether the core has events that no receive has to do with, and the lane is full.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.endpoint.wants_room() && self.bridge.room().items == 0
+    }
+
+    /// Tells the core of room for such events.
+    pub(super) fn give_room(&mut self) {
+        if self.endpoint.wants_room() {
+            let credit = self.credit(0);
+            self.feed(Input::Room { credit });
+        }
     }
 
     fn park(&mut self, conn: ConnId, parked: Parked, waits: Waits) {
@@ -140,7 +161,7 @@ impl EventLoop {
         let Held::Lease(lease) = &parked.held else { return parked };
         let full = self.is_parked_full(lease.group());
         let rest = &self.io.bytes(lease)[parked.consumed..];
-        if !full || self.copied_bytes + rest.len() > self.limits.parked_copies_max {
+        if !full || self.copied_bytes + rest.len() > self.config.parked_copies_max {
             return parked;
         }
         let copy = Box::from(rest);
@@ -159,7 +180,7 @@ impl EventLoop {
 
     /// A connection that fills its buffers gets larger ones, and back.
     pub(super) fn fit_group(&mut self, conn: ConnId, bytes: usize) {
-        let small = self.limits.small_bytes;
+        let small = self.config.small_bytes;
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let (misfit, patience, other) = match connection.group {
             Group::Small => (bytes >= small, MISFITS_SMALL, Group::Large),
@@ -218,17 +239,21 @@ impl EventLoop {
     pub(super) fn make_wait(&mut self, conn: ConnId, waits: Waits) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.waits = Some(waits);
-        match waits {
-            Waits::Turn => self.runnable.push_back(conn),
-            Waits::Lane => {
-                self.metrics.lane_stalls += 1;
-                self.lane_waiters.push_back(conn);
-            }
-            Waits::Buffers => {
-                self.buffer_waiters[connection.group as usize].push_back(conn);
-            }
+        let pause = waits != Waits::Turn && !std::mem::replace(&mut connection.paused, true);
+        let list = match waits {
+            Waits::Turn => &mut self.runnable,
+            Waits::Lane => &mut self.lane_waiters,
+            Waits::Rate => &mut self.rate_waiters,
+            Waits::Buffers => &mut self.buffer_waiters[connection.group as usize],
+        };
+        list.push_back(conn);
+        if list.len() > 2 * self.connections.len() {
+            let waiting = |conn| self.connections.get(conn).and_then(|one| one.waits);
+            list.retain(|conn| waiting(*conn) == Some(waits));
         }
-        if waits != Waits::Turn && !std::mem::replace(&mut connection.paused, true) {
+        self.metrics.lane_stalls += u64::from(waits == Waits::Lane);
+        self.metrics.rate_stalls += u64::from(waits == Waits::Rate);
+        if pause {
             self.endpoint.handle(self.now, Input::Paused { conn });
         }
     }
@@ -250,15 +275,18 @@ impl EventLoop {
     pub(super) fn run_runnable(&mut self) {
         for _ in 0..self.runnable.len() {
             let Some(conn) = self.runnable.pop_front() else { return };
-            if !self.end_wait(conn, Waits::Turn) {
-                continue;
+            if self.end_wait(conn, Waits::Turn) {
+                self.consume_parked(conn);
             }
-            let connection = self.connections.get_mut(conn);
-            if let Some(parked) = connection.and_then(|connection| connection.parked.pop_front()) {
-                self.consume(conn, parked);
-            }
-            self.after_parked(conn);
         }
+    }
+
+    fn consume_parked(&mut self, conn: ConnId) {
+        let connection = self.connections.get_mut(conn);
+        if let Some(parked) = connection.and_then(|connection| connection.parked.pop_front()) {
+            self.consume(conn, parked);
+        }
+        self.after_parked(conn);
     }
 
     /// What was parked was consumed, or some of it.
@@ -294,6 +322,25 @@ impl EventLoop {
         if self.now.since(since) >= CHAIN_STALL {
             tracing::warn!(waiting = self.lane_waiters.len(), "the chain does not drain its lane");
             self.lane_stalled_since = Some(self.now);
+        }
+    }
+
+    /// When the download's rate allows more; `None` without a rate.
+    pub(super) fn refilled_at(&self) -> Option<Instant> {
+        self.config.download.map(|rate| self.download.ready_at(rate, self.now))
+    }
+
+    /// Lets one after the other take more while the rate allows it. Whoever has more than its
+    /// share stands at the end of the line again.
+    pub(super) fn serve_rate_waiters(&mut self) {
+        for _ in 0..self.rate_waiters.len() {
+            if self.refilled_at().is_some_and(|at| at > self.now) {
+                return;
+            }
+            let Some(conn) = self.rate_waiters.pop_front() else { return };
+            if self.end_wait(conn, Waits::Rate) {
+                self.consume_parked(conn);
+            }
         }
     }
 

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use codec::Payload;
-use peer::{CloseReason, ConnId};
+use peer::{CloseReason, ConnId, Input};
 
 use super::{Deferred, EventLoop};
-use crate::connection::{Phase, Sending};
+use crate::connection::{Connection, Phase, Sending};
 use crate::io::{Gathered, Socket, Submission};
 use crate::send_queue::{Pushed, advance};
 
@@ -43,7 +43,7 @@ impl EventLoop {
 
     pub(super) fn start_send(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        let (Some(socket), false) = (connection.socket, connection.queue.is_empty()) else {
+        let (Some(socket), false) = (connection.socket, connection.queue.is_idle()) else {
             return;
         };
         let frames = self.spare.pop().unwrap_or_default();
@@ -81,19 +81,27 @@ impl EventLoop {
         connection.sending = None;
         connection.slow = false;
         let ends = matches!(connection.phase(), Phase::Closing | Phase::Closed);
+        let raw = gathered.frames.first().is_some_and(Payload::is_piece);
+        let mut pieces = 0;
         match (result, connection.socket) {
             (Ok(bytes @ 1..), Some(socket)) if !ends => {
                 self.metrics.bytes_sent += bytes as u64;
-                let frames = gathered.frames.len();
+                let before = gathered.frames.len();
                 let done = advance(&mut gathered, bytes);
-                self.metrics.frames_sent += (frames - gathered.frames.len()) as u64;
+                let whole = before - gathered.frames.len();
+                if raw {
+                    pieces = whole;
+                } else {
+                    self.metrics.frames_sent += whole as u64;
+                }
                 if !done {
-                    return self.submit_send(conn, socket, gathered);
+                    self.submit_send(conn, socket, gathered);
+                    return self.tell_sent(conn, pieces);
                 }
                 if self.spare.len() < SPARE_VECTORS_MAX {
                     self.spare.push(gathered.frames);
                 }
-                if !connection.queue.is_empty() && !connection.dirty {
+                if !connection.queue.is_idle() && !connection.dirty {
                     connection.dirty = true;
                     self.dirty.push_back(conn);
                 }
@@ -102,7 +110,17 @@ impl EventLoop {
             _ if matches!(connection.phase(), Phase::Goodbye { .. }) => self.start_closing(conn),
             _ => {}
         }
+        self.tell_sent(conn, pieces);
         self.after_operation(conn);
+    }
+
+    /// The core wants the next pieces of an archive as these have left.
+    fn tell_sent(&mut self, conn: ConnId, pieces: usize) {
+        for _ in 0..pieces {
+            if self.connections.get(conn).is_some_and(Connection::is_open) {
+                self.feed(Input::PieceSent { conn });
+            }
+        }
     }
 
     /// Puts a payload into a connection's queue; gives it back if it was relayed and is dropped.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge::ChainSide;
+use bridge::store::{self, StoreConfig};
 use codec::{Capabilities, FrameDecoder, Hand, Kind, Message, Network, Payload, Ping};
 use crossbeam_channel::{Sender, bounded};
 use peer::{CloseReason, Config, FromChain, Instant, InventoryLimits, ToChain, Verdict};
@@ -27,6 +28,7 @@ struct Setup {
     large: (usize, u16),
     lanes: bridge::Config,
     parked_copies_max: usize,
+    store: StoreConfig,
     peer: Config,
 }
 
@@ -35,12 +37,16 @@ impl Default for Setup {
         let mut peer = Config::small(Network::DEV);
         peer.ping_period = NEVER;
         peer.silence_timeout = NEVER;
+        // Nobody is looked for.
+        peer.slots = peer::Slots { outbound: 0, outbound_floor: 0, ..peer.slots };
+        peer.slots.feeler_period = NEVER;
         Self {
             connections_max: 128,
             small: (4_096, 64),
             large: (65_536, 8),
             lanes: bridge::Config { to_chain_items: 1_024, ..bridge::Config::default() },
             parked_copies_max: PARKED_COPIES_BYTES_MAX,
+            store: StoreConfig::default(),
             peer,
         }
     }
@@ -62,13 +68,19 @@ impl Stage {
         let (io, script) = ScriptedIo::new(setup.small, setup.large);
         let (loop_side, chain) = bridge::open(setup.lanes).unwrap();
         let (control, commands) = bounded(16);
-        let limits = LoopLimits {
+        let config = LoopConfig {
             connections_max: setup.connections_max,
             small_bytes: setup.small.0,
             parked_copies_max: setup.parked_copies_max,
+            download: setup.peer.rates.download,
+            port: setup.peer.network.port,
+            started: setup.peer.started,
         };
+        let (store, restored, _) = store::open(setup.store);
         let endpoint = Endpoint::new(setup.peer, [7; 32]);
-        let mut event_loop = EventLoop::new(Box::new(io), endpoint, loop_side, commands, limits);
+        let mut event_loop =
+            EventLoop::new(Box::new(io), endpoint, loop_side, commands, store, config);
+        event_loop.restore(restored);
         event_loop.listen(addr(3414)).unwrap();
         event_loop.work(Instant::START);
         let mut stage =
@@ -187,6 +199,11 @@ impl Stage {
         self.metrics().closed[reason as usize]
     }
 
+    /// Closes by cause.
+    fn closed_by_cause(&self) -> Vec<(&'static str, u64)> {
+        self.metrics().closed_by_cause().collect()
+    }
+
     /// Closes by any cause.
     fn closed_in_all(&self) -> u64 {
         self.metrics().closed.iter().sum()
@@ -212,7 +229,8 @@ impl Stage {
 }
 
 fn addr(port: u16) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], port))
+    // On loopback each port is a host of its own.
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn frame(message: &Message<'_>) -> Vec<u8> {
@@ -225,7 +243,7 @@ fn hand() -> Vec<u8> {
         capabilities: Capabilities::default(),
         nonce: 99,
         total_difficulty: 1,
-        sender_addr: addr(1),
+        sender_addr: addr(65_000), // nobody's that a test knows otherwise
         receiver_addr: addr(2),
         user_agent: "test",
         genesis: Network::DEV.genesis,

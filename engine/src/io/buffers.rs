@@ -43,6 +43,39 @@ impl Default for BufferConfig {
     }
 }
 
+impl BufferConfig {
+    /// Whether there can be such buffers.
+    pub(crate) fn check(&self) -> Result<(), RingError> {
+        let counts =
+            [("buffers.small_count", self.small_count), ("buffers.large_count", self.large_count)];
+        for (what, count) in counts {
+            if !count.is_power_of_two() || count > COUNT_MAX {
+                let must = "a power of two up to 32768";
+                return Err(RingError::Size { what, value: count.into(), must });
+            }
+        }
+        let sizes =
+            [("buffers.small_bytes", self.small_bytes), ("buffers.large_bytes", self.large_bytes)];
+        for (what, value) in sizes {
+            if value == 0 || value > BYTES_MAX {
+                return Err(RingError::Size { what, value, must: "from 1 byte to 16 MiB" });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of both groups.
+    pub(super) const fn memory_bytes(&self) -> usize {
+        group_bytes(self.small_bytes, self.small_count)
+            + group_bytes(self.large_bytes, self.large_count)
+    }
+}
+
+/// Bytes of the entries and the buffers of a group.
+const fn group_bytes(buffer_bytes: u32, count: u16) -> usize {
+    count as usize * (size_of::<BufRingEntry>() + buffer_bytes as usize)
+}
+
 /// Both groups.
 pub(super) struct RecvBuffers {
     small: Pool,
@@ -52,6 +85,7 @@ pub(super) struct RecvBuffers {
 impl RecvBuffers {
     /// Allocates both; the kernel does not know them yet.
     pub(super) fn new(config: BufferConfig) -> Result<Self, RingError> {
+        config.check()?;
         let BufferConfig { small_bytes, small_count, large_bytes, large_count } = config;
         Ok(Self {
             small: Pool::new(Group::Small, small_bytes, small_count)?,
@@ -186,18 +220,6 @@ const WINDOW_PERIOD: u32 = 1024;
 
 impl Pool {
     fn new(group: Group, buffer_bytes: u32, count: u16) -> Result<Self, RingError> {
-        if !count.is_power_of_two() || count > COUNT_MAX {
-            let must = "a power of two up to 32768";
-            return Err(RingError::Size { what: "a count of buffers", value: count.into(), must });
-        }
-        if buffer_bytes == 0 || buffer_bytes > BYTES_MAX {
-            let must = "from 1 byte to 16 MiB";
-            return Err(RingError::Size {
-                what: "the size of a buffer",
-                value: buffer_bytes,
-                must,
-            });
-        }
         let map = |bytes| {
             Mapping::new(bytes).map_err(|_| RingError::Memory { step: "map receive buffers" })
         };

@@ -34,7 +34,7 @@ use peer::ConnId;
 
 pub use buffers::BufferConfig;
 pub use error::RingError;
-pub(crate) use ring::{Ring, RingConfig};
+pub(crate) use ring::{Ring, RingConfig, pool_bytes};
 
 /// An open socket; a plain handle, closed only by [`Submission::Close`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

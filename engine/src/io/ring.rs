@@ -14,7 +14,7 @@ use std::ptr;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, Parameters, Probe, opcode};
+use io_uring::{EnterFlags, IoUring, Parameters, Probe, cqueue, opcode, squeue};
 use rustix::net::Shutdown;
 
 use super::buffers::{BufferConfig, RecvBuffers};
@@ -76,6 +76,17 @@ impl Queues {
         };
         Self { submissions: SUBMISSIONS, completions }
     }
+}
+
+/// Bytes of the queues and the buffers of a ring, before there is one.
+pub(crate) const fn pool_bytes(connections_max: u32, buffers: &BufferConfig) -> usize {
+    let Queues { submissions, completions } = Queues::for_connections(connections_max);
+    queue_bytes(submissions, completions).saturating_add(buffers.memory_bytes())
+}
+
+const fn queue_bytes(submissions: u32, completions: u32) -> usize {
+    submissions as usize * size_of::<squeue::Entry>()
+        + completions as usize * size_of::<cqueue::Entry>()
 }
 
 /// The kernel, by io_uring. Not `Send`: the kernel refuses any thread but the one that made it.
@@ -298,9 +309,8 @@ impl Io for Ring {
 
     fn pool_bytes(&self) -> usize {
         let params = self.uring.params();
-        let submissions = params.sq_entries() as usize * size_of::<io_uring::squeue::Entry>();
-        let completions = params.cq_entries() as usize * size_of::<io_uring::cqueue::Entry>();
-        submissions + completions + self.operations.buffers.mapped_bytes()
+        let queues = queue_bytes(params.sq_entries(), params.cq_entries());
+        queues + self.operations.buffers.mapped_bytes()
     }
 }
 

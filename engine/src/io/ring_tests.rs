@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::ring::Queues;
 use super::{
     Batch, BufferConfig, Completion, Gathered, Group, Half, Io, Lease, ListenerId, Ring,
-    RingConfig, RingError, Socket, Submission, Wait,
+    RingConfig, RingError, Socket, Submission, Wait, pool_bytes,
 };
 
 /// Most turns that a test waits for something, of 20 ms each if nothing happens.
@@ -547,7 +547,9 @@ fn the_ring_of_the_defaults_can_be_made() {
     let (wake, chain) = (event(), event());
     let mut config = config(BufferConfig::default(), &wake, &chain);
     config.connections_max = 20_000;
+    let known = pool_bytes(config.connections_max, &config.buffers);
     let ring = Ring::new(config).unwrap();
     assert_eq!(ring.buffers(Group::Small), 4096);
     assert!(ring.pool_bytes() > 24 << 20);
+    assert_eq!(ring.pool_bytes(), known);
 }

@@ -61,12 +61,7 @@ pub(super) fn remote_addr(socket: BorrowedFd<'_>) -> Result<SocketAddr, i32> {
     let errno = |errno: Errno| errno.raw_os_error();
     let addr = net::getpeername(socket).map_err(errno)?.ok_or(libc::ENOTCONN)?;
     let addr = SocketAddr::try_from(addr).map_err(errno)?;
-    Ok(canonical(addr))
-}
-
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    let ip = addr.ip().to_canonical();
-    if ip == addr.ip() { addr } else { SocketAddr::new(ip, addr.port()) }
+    Ok(peer::canonical(addr))
 }
 
 /// The descriptors of all connections: a bit for each number.
@@ -172,14 +167,6 @@ mod tests {
         let (_four, addr) = listen("0.0.0.0:0".parse().unwrap(), None).unwrap();
         let six = SocketAddr::new("::".parse().unwrap(), addr.port());
         assert_eq!(listen(six, None).unwrap().1, six);
-    }
-
-    #[test]
-    fn mapped_addresses_are_made_canonical() {
-        let canonical = |text: &str| canonical(text.parse().unwrap()).to_string();
-        assert_eq!(canonical("[::ffff:10.0.0.1]:3414"), "10.0.0.1:3414");
-        assert_eq!(canonical("10.0.0.1:3414"), "10.0.0.1:3414");
-        assert_eq!(canonical("[fe80::1%3]:3414"), "[fe80::1%3]:3414");
     }
 
     #[test]

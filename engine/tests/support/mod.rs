@@ -88,9 +88,9 @@ pub(crate) fn hand(network: &Network, user_agent: &[u8]) -> Vec<u8> {
 /// The next payload that the engine hands to the chain.
 pub(crate) fn next_payload(chain: &mut ChainSide) -> Payload {
     loop {
-        match chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time") {
-            ToChain::Payload { payload, .. } => return payload,
-            ToChain::Announced { .. } | ToChain::Requested { .. } => {}
+        let event = chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time");
+        if let ToChain::Payload { payload, .. } = event {
+            return payload;
         }
     }
 }

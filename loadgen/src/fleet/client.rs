@@ -75,7 +75,9 @@ impl Client {
             gone: Cell::new(false),
         };
         let mut hand = Vec::new();
-        wire::hand(&mut hand, &crew.network, crew.nonce(), dialled.local, target);
+        // Port 0: it listens nowhere, and is not to be dialled.
+        let nowhere = SocketAddr::new(dialled.local.ip(), 0);
+        wire::hand(&mut hand, &crew.network, crew.nonce(), nowhere, target);
         client.write(crew, 1, hand).await.0.map_err(|error| format!("writing a Hand: {error}"))?;
         loop {
             if let Some((kind, range)) = inbox.next(&crew.network)? {

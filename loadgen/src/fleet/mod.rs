@@ -4,10 +4,12 @@
 //! [`Crew`], the state that its clients share. Invariant: counts of a thread are written by that
 //! thread alone; the main thread reads a copy that is refreshed as the thread runs.
 
+pub(crate) mod attack;
 mod broadcast;
 mod churn;
 mod client;
 mod flood;
+pub(crate) mod honest;
 mod idle;
 mod socket;
 
@@ -23,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::control::{Backend, Event, LATENCY_US_MAX, Order, Spec, Tally, Task, ThreadDone};
 use crate::plan::{Plan, Sequencer};
+use crate::talk::{self, Role};
 use crate::wire::Inbox;
 use client::Client;
 
@@ -189,6 +192,15 @@ pub(crate) fn run() -> Result<(), String> {
             Err(mpsc::RecvTimeoutError::Timeout) => tell(&Event::Progress(total())),
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err("all threads ended".into()),
         }
+    }
+}
+
+/// A child process of `hostile`: it is told what it is, and ends when its standard input closes.
+pub(crate) fn help() -> Result<(), String> {
+    match talk::heard() {
+        Some(Role::Honest { target, seed }) => honest::run(target, seed),
+        Some(Role::Attackers { target }) => attack::run(target),
+        None => Ok(()),
     }
 }
 

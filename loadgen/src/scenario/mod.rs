@@ -1,13 +1,16 @@
 //! The scenarios.
 //!
-//! All but `serve` are the same [`Run`] with another [`Setup`]: an engine, a fleet, a stretch of
-//! time, and a check at the end.
+//! All but `serve`, `cluster` and `hostile` are the same [`Run`] with another [`Setup`]: an engine,
+//! a fleet, a stretch of time, and a check at the end.
 
+pub(crate) mod cluster;
 mod embedded;
+pub(crate) mod hostile;
 mod publish;
 mod run;
 pub(crate) mod serve;
 
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use molva::SeenLimits;
 
 use crate::control::{Backend, Task};
 use crate::flags::{Common, Scenario};
-use crate::report::Report;
+use crate::report::{Report, show};
 use run::Run;
 
 /// Payloads that an engine with `--old-duplicates` remembers exactly: few enough that ten seconds
@@ -49,6 +52,8 @@ const BURST_SENDS_WAITING: usize = 300_000;
 pub(crate) struct Setup {
     pub(crate) task: Task,
     pub(crate) common: Common,
+    /// The engine, if it is elsewhere.
+    pub(crate) target: Option<SocketAddr>,
     pub(crate) connections: u32,
     pub(crate) duration: Duration,
     pub(crate) backend: Backend,
@@ -65,26 +70,28 @@ pub(crate) struct Setup {
 impl Setup {
     fn of(scenario: Scenario) -> Result<Self, String> {
         let mut memory = Memory::Default;
-        let (task, common, rate) = match scenario {
+        let (task, common, target, rate) = match scenario {
             Scenario::Flood(flood) => {
                 memory = match flood.recent_ids {
                     Some(ids) => Memory::Of(ids),
                     None if flood.old_duplicates => Memory::Outlived,
                     None => Memory::Default,
                 };
-                (Task::Flood, flood.common, None)
+                (Task::Flood, flood.common, flood.elsewhere.target, None)
             }
             Scenario::Broadcast(broadcast) => {
                 let rate = (!broadcast.burst).then_some(broadcast.rate);
-                (Task::Broadcast, broadcast.common, rate)
+                (Task::Broadcast, broadcast.common, None, rate)
             }
-            Scenario::Idle(common) => (Task::Idle, common, None),
-            Scenario::Churn(common) => (Task::Churn, common, None),
-            Scenario::Serve(_) | Scenario::Fleet => unreachable!("they are no runs"),
+            Scenario::Idle(plain) => (Task::Idle, plain.common, plain.elsewhere.target, None),
+            Scenario::Churn(plain) => (Task::Churn, plain.common, plain.elsewhere.target, None),
+            Scenario::Serve(_)
+            | Scenario::Cluster(_)
+            | Scenario::Hostile(_)
+            | Scenario::Fleet
+            | Scenario::HostileHelper
+            | Scenario::Engines => unreachable!("they are no runs"),
         };
-        if task == Task::Broadcast && common.target.is_some() {
-            return Err("broadcast needs the embedded engine: only its chain can publish".into());
-        }
         let (connections, seconds) = match task {
             Task::Flood | Task::Probe => (1_000, 10),
             Task::Broadcast => (8_000, 10),
@@ -109,6 +116,7 @@ impl Setup {
         let ages = Ages::of(connections, common.frames_per_write, fleet_threads, memory)?;
         Ok(Self {
             task,
+            target,
             connections,
             duration: common.duration.unwrap_or_else(|| Duration::from_secs(seconds)),
             backend,
@@ -216,11 +224,12 @@ impl Ages {
 /// Runs a scenario and reports; `Err` is what kept it from running.
 pub(crate) fn run(scenario: Scenario, told_to_stop: &AtomicBool) -> Result<Report, String> {
     let setup = Setup::of(scenario)?;
-    let (json, html) = (setup.common.json.clone(), setup.common.html.clone());
+    let (json, html) = setup.common.reports.paths(setup.name());
+    Report::prepare(&[&json, &html])?;
     let report = Run::new(setup, told_to_stop)?.run()?;
-    print!("{}", report.table());
+    show(&report.table());
     report.write(&json, &html)?;
-    println!("  reports: {} and {}", json.display(), html.display());
+    show(&format!("  reports: {} and {}\n", json.display(), html.display()));
     Ok(report)
 }
 

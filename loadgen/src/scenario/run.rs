@@ -30,6 +30,9 @@ const STRAGGLERS: Duration = Duration::from_millis(300);
 /// Patience for a moment at which both sides have counted the same.
 const AGREEING_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Descriptors that an embedded engine needs beside those of its connections.
+const DESCRIPTORS_SPARE: u64 = 512;
+
 /// How often the rates are taken.
 const SAMPLE_PERIOD: Duration = Duration::from_millis(250);
 
@@ -82,20 +85,23 @@ impl<'a> Run<'a> {
             ..Report::default()
         };
         report.set_backend(setup.backend);
-        let engine = match setup.common.target {
+        let engine = match setup.target {
             Some(target) => {
                 report.target = format!("engine at {target}");
                 report.note(
                     "The engine is elsewhere: what its chain received cannot be checked, and its \
-                     CPU, memory and counters are not measured; those figures are 0.",
+                     CPU, memory and counters are not measured.",
                 );
+                report.is_elsewhere = true;
                 None
             }
             None => {
                 let limit = process::descriptor_limit();
-                if limit < u64::from(setup.connections) + 300 {
+                let needed = u64::from(setup.connections) + DESCRIPTORS_SPARE;
+                if limit < needed {
                     return Err(format!(
-                        "{} connections do not fit a limit of {limit} descriptors",
+                        "--connections {} needs {needed} file descriptors, and the hard limit is \
+                         {limit}: raise it (`ulimit -Hn`), or take fewer",
                         setup.connections
                     ));
                 }
@@ -168,7 +174,7 @@ impl<'a> Run<'a> {
     }
 
     fn target(&self) -> std::net::SocketAddr {
-        match (&self.engine, self.setup.common.target) {
+        match (&self.engine, self.setup.target) {
             (Some(engine), _) => engine.addr(),
             (None, Some(target)) => target,
             (None, None) => unreachable!("without an engine there is a target"),
@@ -257,6 +263,9 @@ impl<'a> Run<'a> {
         }
         let connected = children.tally().connected;
         let wanted = u64::from(self.setup.connections);
+        if self.setup.task != Task::Churn && connected == 0 {
+            return Err(format!("nobody answers at {}", self.target()));
+        }
         if self.setup.task != Task::Churn && connected < wanted {
             self.report.error(format!("{} connections failed", wanted - connected));
         }
@@ -336,6 +345,10 @@ impl<'a> Run<'a> {
         while now_ns() < start.at_ns + duration_ns && !self.told_to_stop.load(Ordering::Relaxed) {
             let left = Duration::from_nanos((start.at_ns + duration_ns).saturating_sub(now_ns()));
             children.listen(SAMPLE_PERIOD.min(left))?;
+            let tally = children.tally();
+            if self.setup.task == Task::Churn && tally.handshakes == 0 && tally.faults > 0 {
+                return Err(format!("nobody answers at {}", self.target()));
+            }
             if let Some(end) = self.engine.as_ref().and_then(|engine| engine.chain.end()) {
                 return Err(format!("the engine ended during the run: {end}"));
             }
@@ -360,6 +373,7 @@ impl<'a> Run<'a> {
         }
         bar.finish_and_clear();
         if self.told_to_stop.load(Ordering::Relaxed) {
+            self.report.is_interrupted = true;
             self.report.note("The run was interrupted; what had been sent was checked.");
         }
         Ok(())
@@ -431,6 +445,11 @@ impl<'a> Run<'a> {
         report.pings_sent = tally.pings;
         report.pongs_received = tally.pongs;
         report.pings_answered = tally.pings_answered;
+        report.note(
+            "Rates, CPU and turns are those of the time given; totals also count what was under \
+             way at its end. Frames include Pings and Pongs, in both directions where CPU is \
+             divided by them.",
+        );
         self.account_clients(children, end, published);
         if self.engine.is_some() {
             self.account_engine(readings);

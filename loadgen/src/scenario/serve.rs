@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use molva::{
-    ChainSide, Config, Engine, FromChain, Hash, Kind, Metrics, Payload, Request, SendError,
+    ChainSide, Config, Engine, FromChain, Handle, Hash, Kind, Metrics, Payload, Request, SendError,
     ToChain, Verdict,
 };
 use serde_json::{Map, Value, json};
@@ -26,17 +27,16 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 /// Commands that wait for room on the lane; beyond these a payload is not relayed.
 const WAITING_MAX: usize = 65_536;
 
+/// Where it listens, and how many it takes in, if neither a file nor a flag says it.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const CONNECTIONS: u32 = 18_000;
+
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Runs until the time is over or a signal comes.
 pub(crate) fn run(flags: &Serve, told_to_stop: &AtomicBool) -> Result<(), String> {
-    let mut config = Config::new(flags.network()?);
-    config.listen.clone_from(&flags.listen);
-    config.peer.connect.clone_from(&flags.connect);
-    config.connections_max = flags.connections;
-    config.congestion_control = Some(CONGESTION_CONTROL.into());
-    let (engine, side) = Engine::start(config).map_err(|error| error.to_string())?;
+    let (engine, side) = Engine::start(config(flags)).map_err(|error| error.to_string())?;
     let handle = engine.handle();
     let addrs: Vec<_> = handle.local_addrs().iter().map(ToString::to_string).collect();
     say(&json!({ "listening": addrs }));
@@ -52,13 +52,39 @@ pub(crate) fn run(flags: &Serve, told_to_stop: &AtomicBool) -> Result<(), String
         std::thread::sleep(Duration::from_millis(20));
         if Instant::now() >= next {
             next += REPORT_PERIOD;
-            say(&counters(&handle.metrics(), start));
+            say(&counters(&handle, start));
         }
     }
     let end = engine.shutdown(GOODBYE);
-    say(&counters(&handle.metrics(), start));
+    say(&counters(&handle, start));
     chain.join().map_err(|_| "the chain thread panicked")?;
     end.map_err(|end| end.to_string())
+}
+
+/// The file's configuration, or one for a bench on loopback; the flags override either.
+fn config(flags: &Serve) -> Config {
+    let mut config = match &flags.config {
+        Some(file) => file.config.clone(),
+        None => Config {
+            listen: vec![LISTEN],
+            connections_max: CONNECTIONS,
+            congestion_control: Some(CONGESTION_CONTROL.into()),
+            ..Config::new(flags.network())
+        },
+    };
+    if flags.network.is_some() || flags.magic.is_some() {
+        config.peer.network = flags.network();
+    }
+    if !flags.listen.is_empty() {
+        config.listen.clone_from(&flags.listen);
+    }
+    if !flags.connect.is_empty() {
+        config.peer.connect.clone_from(&flags.connect);
+    }
+    if let Some(connections) = flags.connections {
+        config.connections_max = connections;
+    }
+    config
 }
 
 fn say(line: &Value) {
@@ -67,26 +93,38 @@ fn say(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-macro_rules! flat {
-    ($metrics:expr, $($name:ident)+) => {
-        [$((stringify!($name), $metrics.$name),)+]
-    };
+/// A line of all numbers of the metrics, without a rest: one that is new must be named here.
+macro_rules! line {
+    ($metrics:expr, $($name:ident)+) => {{
+        let metrics: Metrics = $metrics;
+        let closed: BTreeMap<_, _> = metrics.closed_by_cause().collect();
+        let Metrics { $($name,)+ closed: _ } = &metrics;
+        let mut line = Map::new();
+        $(line.insert(stringify!($name).into(), json!($name));)+
+        line.insert("closed_by_cause".into(), json!(closed));
+        line
+    }};
 }
 
-/// All counters in one flat object, and the closes by cause.
-fn counters(metrics: &Metrics, start: Instant) -> Value {
-    let numbers = flat!(metrics,
+/// All counters in one flat object, and the closes by cause. Bans and addresses are null when the
+/// engine has ended.
+fn counters(handle: &Handle, start: Instant) -> Value {
+    let mut line = line!(handle.metrics(),
         peers_inbound peers_outbound connections accepted dialed frames_received frames_sent
         bytes_received bytes_sent payloads_new payloads_hinted payloads_requested duplicates
-        duplicate_bytes unknown_frames relay_dropped sends payloads_sent turns kernel_entries
-        buffers_starved completions_stale lane_stalls assembly_bytes fixed_pool_bytes);
-    let mut line = Map::new();
+        duplicate_bytes unknown_frames relay_dropped commands_refused sends payloads_sent turns
+        kernel_entries buffers_starved completions_stale lane_stalls assembly_bytes requests_unsent
+        requests_waiting requests_refused messages_passed_over answers_withheld relay_withheld
+        reseeds addresses_heard addresses_new addresses_passed_over address_requests_passed_over
+        rate_stalls store_on_disk store_lag store_committed store_lost fixed_pool_bytes);
     line.insert("seconds".into(), json!(start.elapsed().as_secs_f64()));
-    numbers.iter().for_each(|(name, count)| {
-        line.insert((*name).into(), json!(count));
+    line.insert("bans".into(), json!(handle.bans().ok().map(|bans| bans.len())));
+    let book = handle.addresses().ok().map(|book| {
+        let tried = book.iter().filter(|record| record.tried).count();
+        (book.len() - tried, tried)
     });
-    let closed: BTreeMap<_, _> = metrics.closed_by_cause().collect();
-    line.insert("closed_by_cause".into(), json!(closed));
+    line.insert("book_new".into(), json!(book.map(|(new, _)| new)));
+    line.insert("book_tried".into(), json!(book.map(|(_, tried)| tried)));
     Value::Object(line)
 }
 
@@ -159,12 +197,23 @@ impl WantingChain {
             ToChain::Requested { from, request } => {
                 let id = match request {
                     Request::Block(id) | Request::CompactBlock(id) | Request::Transaction(id) => id,
-                    Request::Headers(_) => return,
+                    // It has no history to serve.
+                    Request::Headers(_)
+                    | Request::TxHashSet { .. }
+                    | Request::OutputBitmapSegment(_)
+                    | Request::OutputSegment(_)
+                    | Request::RangeProofSegment(_)
+                    | Request::KernelSegment(_) => return,
                 };
                 if let Some(payload) = self.kept.get(&id).cloned() {
                     self.send(FromChain::Deliver { to: from.conn, payload });
                 }
             }
+            // It asks for no archive and sends none.
+            ToChain::ArchiveBegins { .. }
+            | ToChain::ArchivePiece { .. }
+            | ToChain::ArchiveBroken { .. }
+            | ToChain::PieceWanted { .. } => {}
         }
     }
 

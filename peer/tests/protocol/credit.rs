@@ -1,14 +1,14 @@
 //! Credit and cuts: they decide when something is consumed, and never what comes of it.
 
 use codec::{FRAME_HEADER_BYTES, Kind, Message, Payload};
-use peer::{CloseReason, ConnId, Credit, FRAME_RATE_MIN, Input, ToChain};
+use peer::{CloseReason, Config, ConnId, Credit, FRAME_RATE_MIN, Input, ToChain};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::solo::{
-    NET, Out, SLOT, Solo, UNLIMITED, closes, hash, message, millis, ping, promise, raw_frame, secs,
-    source, transaction,
+    NET, Out, SLOT, Solo, UNLIMITED, closes, hash, message, millis, passive, ping, promise,
+    raw_frame, secs, source, transaction,
 };
 
 /// What a peer may send, as bytes.
@@ -74,7 +74,7 @@ fn listener() -> (Solo, ConnId) {
 fn taken(outputs: &[Out]) -> (u32, usize) {
     let bytes = |output: &Out| match output {
         Out::ToChain(event) => Some(event.bytes()),
-        Out::Dial(_) | Out::Send(..) | Out::Close(..) => None,
+        Out::Dial(_) | Out::Send(..) | Out::Close(..) | Out::Resolve(_) => None,
     };
     let taken: Vec<usize> = outputs.iter().filter_map(bytes).collect();
     (taken.len() as u32, taken.iter().sum())
@@ -253,21 +253,68 @@ fn assembly_memory_is_counted_to_the_byte_and_given_back() {
 }
 
 #[test]
-fn who_has_been_at_a_frame_longest_gives_way() {
-    let mut solo = Solo::with(|config| config.assembly_bytes_max = 3 * 4_096);
+fn whose_frame_gets_on_slowest_gives_way() {
+    let config = Config { assembly_bytes_max: 3 * 8_192, ..passive(NET) };
+    let mut solo = Solo::cramped(config, 1);
     let conns = [0, 1, 2, 3].map(|index| solo.join(index));
     let header = promise(Kind::Block as u8, 100_000);
-    for conn in [conns[2], conns[0], conns[1]] {
+    for (conn, bytes) in [(conns[2], 5_000), (conns[0], 4_500), (conns[1], 6_000)] {
         assert_eq!(solo.receive(conn, &header), []);
-        assert_eq!(closes(&solo.run_for(secs(1))), []);
+        assert_eq!(solo.receive(conn, &vec![0; bytes]), []);
     }
-    // The frame counts, and not the latest byte of it.
-    assert_eq!(solo.receive(conns[2], &[0; 10]), []);
+    assert_eq!(closes(&solo.run_for(secs(2))), []);
+    // Who just began is spared, however little of it is here.
     let full = |conn| [Out::Close(conn, CloseReason::AssemblyFull)];
-    assert_eq!(solo.receive(conns[3], &header), full(conns[2]));
-    assert_eq!(solo.receive(conns[3], &[0; 5_000]), full(conns[0]));
-    assert_eq!(solo.endpoint.counts().assembly_bytes, 4_096 + 8_192);
-    assert_eq!(solo.receive(conns[3], transaction(1).frame()), [], "it is in the middle of a body");
+    assert_eq!(solo.receive(conns[3], &header), full(conns[0]));
+    assert_eq!(solo.receive(conns[3], &[0; 5_000]), []);
+    assert_eq!(solo.receive(conns[3], &[0; 5_000]), full(conns[2]));
+    assert_eq!(solo.endpoint.counts().assembly_bytes, 8_192 + 16_384);
+    // A pause of ours makes nobody slow.
+    solo.handle(Input::Paused { conn: conns[1] });
+    solo.run_for(secs(9));
+    assert_eq!(solo.receive(conns[3], &[0; 10_000]), full(conns[3]), "6 kB in 2 s, 20 kB in 9 s");
+}
+
+/// Hostile peers that use up the memory of half-received frames, then add as little as is let in,
+/// beside an honest one with a large block.
+fn crowd_out(burst: usize) {
+    let mut solo = Solo::with(|config| config.assembly_bytes_max = 64 << 20);
+    let hostile: Vec<ConnId> = (0..75).map(|index| solo.join(index)).collect();
+    let honest = solo.join(75);
+    let promised = 5_000_000;
+    let block = raw_frame(Kind::Block as u8, &vec![9; 4_000_000]);
+    for conn in &hostile {
+        solo.receive(*conn, &promise(Kind::Block as u8, promised));
+        solo.receive(*conn, &vec![0; burst]);
+    }
+    let (mut parts, mut delivered) = (block.chunks(50_000), false);
+    for tenth in 0..110 {
+        for conn in &hostile {
+            solo.receive(*conn, &vec![0; FRAME_RATE_MIN as usize / 9]);
+        }
+        // It begins later than they, and is at 500 kB/s.
+        if let Some(part) = parts.next().filter(|_| tenth >= 20) {
+            assert!(solo.is_here(honest), "cut off after {tenth} tenths");
+            delivered |= !solo.receive(honest, part).is_empty();
+        } else if tenth < 20 {
+            parts = block.chunks(50_000);
+        }
+        solo.run_for(SLOT);
+    }
+    let counts = solo.endpoint.counts();
+    assert!(delivered && solo.is_here(honest));
+    assert!(counts.assembly_bytes <= 64 << 20);
+    assert!(counts.closed[CloseReason::AssemblyFull as usize] > 0, "the memory was not used up");
+}
+
+#[test]
+fn seventy_five_slow_peers_do_not_crowd_out_a_fast_one() {
+    crowd_out(900_000);
+}
+
+#[test]
+fn nor_do_those_that_were_fast_at_first() {
+    crowd_out(3_400_000);
 }
 
 #[test]

@@ -138,7 +138,8 @@ fn thousands_come_and_go() {
     let counts = solo.endpoint.counts();
     assert_eq!(counts.inbound, here.len() as u64);
     assert_eq!(counts.assembly_bytes, 0);
-    assert_eq!(solo.endpoint.memory_bytes(), memory);
+    let grown = solo.endpoint.memory_bytes() - memory;
+    assert!(grown < 16_384, "six hosts in the address book, and {grown} bytes more");
     for conn in here {
         solo.leave(conn);
     }

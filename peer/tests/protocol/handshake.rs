@@ -2,10 +2,10 @@
 
 use codec::limits::USER_AGENT_BYTES_MAX;
 use codec::{Capabilities, Context, Hand, Hash, Kind, Message, Payload, Shake};
-use peer::{CloseReason, Config, ConnId, Direction, Input, Instant};
+use peer::{CloseReason, ConnId, Direction, Input, Instant};
 
 use crate::solo::{
-    NET, Out, SLOT, Solo, addr, closes, hand, message, millis, promise, raw_frame, secs,
+    NET, Out, SLOT, Solo, addr, closes, hand, message, millis, passive, promise, raw_frame, secs,
     sent_kinds, shake, tip, transaction,
 };
 use crate::world::World;
@@ -28,7 +28,7 @@ fn refusal(solo: &mut Solo, conn: ConnId, bytes: &[u8]) -> CloseReason {
 
 #[test]
 fn both_sides_know_each_other_afterwards() {
-    let mut configs = vec![Config::small(NET), Config::small(NET)];
+    let mut configs = vec![passive(NET), passive(NET)];
     configs[0].user_agent = "left".to_owned();
     configs[0].advertised.set_port(1234);
     configs[0].connect = vec![World::addr(1)];
@@ -51,7 +51,7 @@ fn both_sides_know_each_other_afterwards() {
     assert_eq!(of_left.direction, Direction::Inbound);
     assert_eq!((&*of_right.user_agent, &*of_left.user_agent), ("right", "left"));
     assert_eq!(of_right.capabilities, Capabilities::GRIN_NODE);
-    assert_eq!(of_left.capabilities, Capabilities::UNKNOWN, "by default we offer nothing");
+    assert_eq!(of_left.capabilities, Capabilities::PEER_LIST, "our default");
     assert_eq!((of_right.addr, of_left.addr), (World::addr(1), World::addr(0)));
     assert_eq!((of_right.listening_port, of_left.listening_port), (None, Some(1234)));
     assert_eq!(of_right.tip.total_difficulty, tip(5).total_difficulty);
@@ -65,7 +65,9 @@ fn both_sides_know_each_other_afterwards() {
 
 #[test]
 fn the_smaller_version_is_used() {
-    for (theirs, used) in [(0, 0), (1, 1), (3, 3), (1000, 1000), (1001, 1000), (u32::MAX, 1000)] {
+    for (theirs, used) in
+        [(0, 0), (1, 1), (2, 2), (3, 3), (1000, 1000), (1001, 1000), (u32::MAX, 1000)]
+    {
         let mut solo = Solo::small();
         let inbound = solo.accepted(0, 1);
         let outputs =
@@ -115,12 +117,12 @@ fn a_hand_says_what_was_configured_and_its_nonce_is_new() {
 
 #[test]
 fn we_do_not_talk_to_ourselves_and_do_not_try_again() {
-    let mut config = Config::small(NET);
+    let mut config = passive(NET);
     config.connect = vec![World::addr(0)];
     let mut world = World::new(vec![config], 2);
     world.run_for(secs(600));
     let node = &world.nodes[0];
-    assert_eq!(node.closes, [CloseReason::Myself]);
+    assert_eq!(node.closes, [CloseReason::Myself; 2], "both ends");
     assert_eq!(node.dials, 1, "an address that is our own was dialled again");
     assert_eq!(node.solo.endpoint.peers().count(), 0);
     assert_eq!(node.solo.endpoint.poll_timeout(), None);
@@ -129,11 +131,12 @@ fn we_do_not_talk_to_ourselves_and_do_not_try_again() {
 #[test]
 fn a_nonce_of_somebody_else_is_not_ours() {
     let mut solo = Solo::small();
-    let (_, ours) = solo.dial(0);
+    let (dialled, ours) = solo.dial(0);
     let Message::Hand(ours) = decoded(&ours) else { panic!("{ours:?}") };
     let (same, other) = (solo.accepted(1, 1), solo.accepted(2, 1));
     let greeting = |nonce| message(&Message::Hand(Hand { nonce, ..hand() }));
-    assert_eq!(refusal(&mut solo, same, &greeting(ours.nonce)), CloseReason::Myself);
+    let ends = [dialled, same].map(|conn| Out::Close(conn, CloseReason::Myself));
+    assert_eq!(solo.receive(same, &greeting(ours.nonce)), ends);
     assert_eq!(sent_kinds(&solo.receive(other, &greeting(ours.nonce ^ 1))), [Kind::Shake]);
 }
 

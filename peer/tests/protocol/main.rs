@@ -2,12 +2,18 @@
 //!
 //! No test reads a clock, opens a socket or starts a thread: time is a number that tests advance.
 
+mod addresses;
+mod archives;
+mod banning;
 mod credit;
+mod eviction;
 mod forget;
 mod garbage;
 mod handshake;
 mod ping;
 mod relay;
 mod replay;
+mod serving;
+mod sessions;
 mod solo;
 mod world;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use codec::{Context, Kind, Message};
-use peer::{CloseReason, Config, ConnId, Input, Instant};
+use peer::{CloseReason, ConnId, Input, Instant};
 
 use crate::solo::{
-    NET, Out, SLOT, Solo, addr, closes, millis, ping, pong, promise, secs, sent_kinds, tip,
+    NET, Out, SLOT, Solo, addr, closes, millis, passive, ping, pong, promise, secs, sent_kinds, tip,
 };
 use crate::world::World;
 
@@ -33,7 +33,7 @@ fn ends_in(solo: &mut Solo, wait: Duration, conn: ConnId, reason: CloseReason) {
 
 #[test]
 fn tips_travel_with_pings_and_pongs() {
-    let mut configs = vec![Config::small(NET), Config::small(NET)];
+    let mut configs = vec![passive(NET), passive(NET)];
     configs[0].connect = vec![World::addr(1)];
     let mut world = World::new(configs, 3);
     for round in 1..5 {
@@ -84,7 +84,7 @@ fn our_ping_leaves_with_the_pong_unless_one_left_just_before() {
 
 #[test]
 fn two_endpoints_exchange_one_pair_of_messages_a_period() {
-    let mut configs = vec![Config::small(NET), Config::small(NET)];
+    let mut configs = vec![passive(NET), passive(NET)];
     configs[0].connect = vec![World::addr(1)];
     let mut world = World::new(configs, 4).smooth();
     world.run_for(secs(30));

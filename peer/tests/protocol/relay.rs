@@ -9,8 +9,8 @@ use peer::{
 };
 
 use crate::solo::{
-    NET, Out, Solo, addr, hash, message, millis, payload, ping, promise, raw_frame, recipients,
-    secs, sent_kinds, source, transaction,
+    NET, Out, Solo, addr, hash, message, millis, payload, promise, raw_frame, recipients, secs,
+    sent_kinds, source, transaction,
 };
 
 fn event(conn: ConnId, payload: &Payload, freshness: Freshness) -> Out {
@@ -105,19 +105,16 @@ fn what_the_chain_wants_later_is_new_when_it_comes_again() {
 }
 
 #[test]
-fn what_is_invalid_closes_who_delivered_it() {
+fn what_is_invalid_goes_to_nobody_and_stays_known() {
     let mut solo = Solo::small();
     let [a, b] = [0, 1].map(|index| solo.join(index));
     let bad = transaction(1);
     solo.receive(a, bad.frame());
     solo.receive(b, bad.frame());
-    let close = Out::Close(a, CloseReason::InvalidPayload);
-    assert_eq!(solo.judge(a, &bad, Verdict::Invalid), [close]);
+    let outputs = solo.judge(a, &bad, Verdict::Invalid);
+    assert_eq!(sent_kinds(&outputs), [Kind::BanReason]);
     assert!(!solo.is_here(a) && solo.is_here(b), "who repeats it may not know better");
-    let reused = solo.join_as(0, 2);
-    assert_eq!(solo.judge(a, &bad, Verdict::Invalid), [], "another peer has the slot now");
-    assert!(solo.is_here(reused));
-    assert_eq!(solo.receive(reused, bad.frame()), [], "it stays known");
+    assert_eq!(solo.receive(b, bad.frame()), []);
 }
 
 #[test]
@@ -263,25 +260,6 @@ fn requests_of_peers_go_to_the_chain_and_its_answers_to_them_alone() {
         assert_eq!(outputs, [Out::Send(Recipients::One(a), block.clone())], "never filtered");
     }
     assert_eq!(solo.judge(b, &block, Verdict::Accept), [], "whom it was delivered has it");
-}
-
-#[test]
-fn what_we_do_not_serve_is_no_fault() {
-    let mut solo = Solo::small();
-    let conn = solo.join(0);
-    let requests = [
-        Kind::TxHashSetRequest,
-        Kind::GetOutputBitmapSegment,
-        Kind::GetOutputSegment,
-        Kind::GetRangeProofSegment,
-        Kind::GetKernelSegment,
-    ];
-    for kind in requests {
-        assert_eq!(solo.receive(conn, &raw_frame(kind as u8, &[0; 41])), [], "{kind:?}");
-    }
-    let request = raw_frame(Kind::GetPeerAddrs as u8, &[0; 4]);
-    assert_eq!(sent_kinds(&solo.receive(conn, &request)), [Kind::PeerAddrs]);
-    assert_eq!(sent_kinds(&solo.receive(conn, &ping(1)))[0], Kind::Pong);
 }
 
 /// All that somebody who talks to this endpoint can see of a transaction.
@@ -441,4 +419,25 @@ fn what_is_not_for_this_network_or_not_relayed_is_refused() {
         assert_eq!(solo.handle(Input::FromChain(FromChain::Publish(payload))), []);
     }
     assert_eq!(solo.endpoint.counts().commands_refused, 2);
+}
+
+#[test]
+fn a_verdict_is_on_a_frame_of_our_network() {
+    let mut solo = Solo::small();
+    let conns = [0, 1].map(|index| solo.join(index));
+    let foreign = Network { magic: [7, 7], ..NET };
+    let wrong = [
+        Payload::seal(&foreign, Kind::Block, &[1; 9]).unwrap(),
+        Payload::piece(Vec::new()),
+        Payload::piece(vec![1; 100]),
+        Payload::piece([&NET.magic[..], &[1; 30]].concat()),
+    ];
+    for payload in &wrong {
+        for verdict in [Verdict::Accept, Verdict::Later, Verdict::Invalid] {
+            assert_eq!(solo.judge(conns[0], payload, verdict), [], "{verdict:?} on {payload:?}");
+        }
+        assert_eq!(solo.publish(payload), []);
+    }
+    assert_eq!(solo.endpoint.counts().commands_refused, 16);
+    assert!(solo.is_here(conns[0]));
 }

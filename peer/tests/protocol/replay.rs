@@ -7,8 +7,8 @@ use peer::{
 };
 
 use crate::solo::{
-    NET, Out, Recorded, Solo, Step, UNLIMITED, addr, hand, hash, message, millis, payload, ping,
-    secs, shake, tip,
+    NET, Out, Recorded, Solo, Step, UNLIMITED, addr, hand, hash, message, millis, passive, payload,
+    ping, secs, shake, tip,
 };
 use crate::world::World;
 
@@ -18,7 +18,9 @@ fn config() -> Config {
         connect: vec![addr(90), addr(91)],
         seen: SeenLimits { recent_ids: 32, older_ids: 64, older_bits_per_id: 4 },
         inventory: InventoryLimits { rows: 16, slots: 5 },
-        ..Config::small(NET)
+        ban_duration: secs(2),
+        discouragement: secs(1),
+        ..passive(NET)
     }
 }
 
@@ -56,7 +58,8 @@ fn some_input(dice: &mut Rng) -> Recorded {
         4 => Recorded::Resumed(conn),
         5 => Recorded::Closed(conn, *dice.pick(&ends).unwrap()),
         6 => Recorded::Dropped(conn, some),
-        7 => Recorded::TurnedAway,
+        7 if dice.below(2) == 0 => Recorded::TurnedAway,
+        7 => Recorded::NotDialed(addr(90 + dice.below(5) as u32)),
         8..=10 => Recorded::FromChain(FromChain::Publish(some)),
         11..=14 => Recorded::FromChain(FromChain::Verdict { from, payload: some, verdict }),
         15 => Recorded::FromChain(FromChain::Request { to: conn, request }),
@@ -125,7 +128,7 @@ fn a_wild_run_is_replayed_byte_for_byte() {
 #[test]
 fn a_conversation_of_three_is_replayed_byte_for_byte() {
     let configs: Vec<Config> = (0..3usize)
-        .map(|node| Config { connect: (0..node).map(World::addr).collect(), ..Config::small(NET) })
+        .map(|node| Config { connect: (0..node).map(World::addr).collect(), ..passive(NET) })
         .collect();
     let mut world = World::new(configs.clone(), 9);
     for node in &mut world.nodes {
@@ -153,6 +156,7 @@ fn a_conversation_of_three_is_replayed_byte_for_byte() {
 fn another_seed_is_another_run_where_dice_are_rolled() {
     let run = |seed| {
         let mut solo = Solo::new(config(), seed);
+        solo.handle(Input::Timeout);
         let (_, hand) = solo.dial(0);
         for index in 1..4 {
             solo.join(index);

@@ -7,8 +7,8 @@ use codec::{
     Capabilities, FrameHeader, Hand, Hash, Kind, Message, Network, Payload, Ping, Pong, Shake,
 };
 use peer::{
-    ChainTip, CloseReason, Config, ConnId, Credit, Endpoint, FromChain, Input, Instant, Output,
-    PeerInfo, Recipients, Source, ToChain, Verdict,
+    Ban, BanTarget, ChainTip, CloseReason, Config, ConnId, Credit, Endpoint, FromChain, Input,
+    Instant, Output, PeerInfo, Recipients, Restored, Source, ToChain, Verdict,
 };
 
 /// Bodies are opaque on it, so that a test may write what it likes.
@@ -28,6 +28,7 @@ pub(crate) enum Out {
     Send(Recipients, Payload),
     Close(ConnId, CloseReason),
     ToChain(ToChain),
+    Resolve(Box<str>),
 }
 
 impl From<Output> for Out {
@@ -37,6 +38,7 @@ impl From<Output> for Out {
             Output::Send { to, payload } => Self::Send(to, payload),
             Output::Close { conn, reason } => Self::Close(conn, reason),
             Output::ToChain(event) => Self::ToChain(event),
+            Output::Resolve { name } => Self::Resolve(name),
         }
     }
 }
@@ -47,12 +49,19 @@ pub(crate) enum Recorded {
     Accepted(ConnId, SocketAddr),
     Dialed(ConnId, SocketAddr),
     DialFailed(SocketAddr),
+    NotDialed(SocketAddr),
     Received(ConnId, Vec<u8>, Credit),
+    Room(Credit),
     Paused(ConnId),
     Resumed(ConnId),
     Dropped(ConnId, Payload),
     Closed(ConnId, CloseReason),
     TurnedAway,
+    PieceSent(ConnId),
+    Restored(Restored),
+    Resolved(Box<str>, Vec<SocketAddr>),
+    Ban(Ban),
+    Unban(BanTarget),
     FromChain(FromChain),
     Tip(ChainTip),
     Hold(SocketAddr),
@@ -66,14 +75,21 @@ impl Recorded {
             Input::Accepted { conn, addr } => Self::Accepted(*conn, *addr),
             Input::Dialed { conn, addr } => Self::Dialed(*conn, *addr),
             Input::DialFailed { addr } => Self::DialFailed(*addr),
+            Input::NotDialed { addr } => Self::NotDialed(*addr),
             Input::Received { conn, bytes, credit } => {
                 Self::Received(*conn, bytes.to_vec(), *credit)
             }
+            Input::Room { credit } => Self::Room(*credit),
             Input::Paused { conn } => Self::Paused(*conn),
             Input::Resumed { conn } => Self::Resumed(*conn),
             Input::Dropped { conn, payload } => Self::Dropped(*conn, Payload::clone(payload)),
             Input::Closed { conn, reason } => Self::Closed(*conn, *reason),
             Input::TurnedAway => Self::TurnedAway,
+            Input::PieceSent { conn } => Self::PieceSent(*conn),
+            Input::Restored(restored) => Self::Restored(restored.clone()),
+            Input::Resolved { name, addrs } => Self::Resolved(name.clone(), addrs.clone()),
+            Input::Ban(ban) => Self::Ban(ban.clone()),
+            Input::Unban(target) => Self::Unban(*target),
             Input::FromChain(command) => Self::FromChain(command.clone()),
             Input::Tip(tip) => Self::Tip(*tip),
             Input::Hold { addr } => Self::Hold(*addr),
@@ -87,14 +103,23 @@ impl Recorded {
             Self::Accepted(conn, addr) => Input::Accepted { conn: *conn, addr: *addr },
             Self::Dialed(conn, addr) => Input::Dialed { conn: *conn, addr: *addr },
             Self::DialFailed(addr) => Input::DialFailed { addr: *addr },
+            Self::NotDialed(addr) => Input::NotDialed { addr: *addr },
             Self::Received(conn, bytes, credit) => {
                 Input::Received { conn: *conn, bytes, credit: *credit }
             }
+            Self::Room(credit) => Input::Room { credit: *credit },
             Self::Paused(conn) => Input::Paused { conn: *conn },
             Self::Resumed(conn) => Input::Resumed { conn: *conn },
             Self::Dropped(conn, payload) => Input::Dropped { conn: *conn, payload },
             Self::Closed(conn, reason) => Input::Closed { conn: *conn, reason: *reason },
             Self::TurnedAway => Input::TurnedAway,
+            Self::PieceSent(conn) => Input::PieceSent { conn: *conn },
+            Self::Restored(restored) => Input::Restored(restored.clone()),
+            Self::Resolved(name, addrs) => {
+                Input::Resolved { name: name.clone(), addrs: addrs.clone() }
+            }
+            Self::Ban(ban) => Input::Ban(ban.clone()),
+            Self::Unban(target) => Input::Unban(*target),
             Self::FromChain(command) => Input::FromChain(command.clone()),
             Self::Tip(tip) => Input::Tip(*tip),
             Self::Hold(addr) => Input::Hold { addr: *addr },
@@ -124,18 +149,23 @@ pub(crate) struct Solo {
 impl Solo {
     pub(crate) fn new(config: Config, seed: u8) -> Self {
         config.check().unwrap();
+        Self::cramped(config, seed)
+    }
+
+    /// With pools that may be smaller than any engine's.
+    pub(crate) fn cramped(config: Config, seed: u8) -> Self {
         let endpoint = Endpoint::new(config, [seed; 32]);
         Self { endpoint, now: Instant::START, record: None }
     }
 
-    /// With small pools, on the development network.
+    /// With small pools, on the development network; it dials nobody but whom it is to hold.
     pub(crate) fn small() -> Self {
-        Self::new(Config::small(NET), 1)
+        Self::new(passive(NET), 1)
     }
 
-    /// With small pools, changed as the test needs it.
+    /// The same, changed as the test needs it.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::small(NET);
+        let mut config = passive(NET);
         change(&mut config);
         Self::new(config, 1)
     }
@@ -187,10 +217,11 @@ impl Solo {
         assert_eq!(self.handle(Input::Closed { conn, reason }), []);
     }
 
-    /// A dial that came to stand; gives the Hand that we sent.
+    /// A dial, wanted by the operator, that came to stand; gives the Hand that we sent.
     pub(crate) fn dial(&mut self, index: u32) -> (ConnId, Payload) {
-        let conn = ConnId::new(index, 1);
-        let outputs = self.handle(Input::Dialed { conn, addr: addr(index) });
+        let (conn, addr) = (ConnId::new(index, 1), addr(index));
+        assert_eq!(self.handle(Input::Hold { addr }), [Out::Dial(addr)]);
+        let outputs = self.handle(Input::Dialed { conn, addr });
         let [Out::Send(Recipients::One(to), hand)] = &outputs[..] else { panic!("{outputs:?}") };
         assert_eq!((*to, hand.kind()), (conn, Kind::Hand));
         (conn, hand.clone())
@@ -228,6 +259,13 @@ impl Solo {
     pub(crate) fn is_here(&self, conn: ConnId) -> bool {
         self.endpoint.peers().any(|info| info.conn == conn)
     }
+}
+
+/// Small pools, and nobody is dialled but who is held.
+pub(crate) fn passive(network: Network) -> Config {
+    let mut config = Config::small(network);
+    config.slots.outbound = 0;
+    config
 }
 
 pub(crate) const fn secs(secs: u64) -> Duration {
@@ -279,11 +317,11 @@ pub(crate) fn hand() -> Hand<'static> {
     }
 }
 
-/// The answer to a greeting that is welcome.
+/// The answer to a greeting that is welcome, from a peer that offers no addresses.
 pub(crate) fn shake() -> Shake<'static> {
     Shake {
         version: 1000,
-        capabilities: Capabilities::GRIN_NODE,
+        capabilities: Capabilities::TX_KERNEL_HASH,
         total_difficulty: 18,
         user_agent: "a test",
         genesis: NET.genesis,
@@ -318,7 +356,7 @@ pub(crate) fn hash(number: u8) -> Hash {
 pub(crate) fn sent_kinds(outputs: &[Out]) -> Vec<Kind> {
     let kind = |output: &Out| match output {
         Out::Send(_, payload) => Some(payload.kind()),
-        Out::Dial(_) | Out::Close(..) | Out::ToChain(_) => None,
+        Out::Dial(_) | Out::Close(..) | Out::ToChain(_) | Out::Resolve(_) => None,
     };
     outputs.iter().filter_map(kind).collect()
 }
@@ -328,14 +366,14 @@ pub(crate) fn recipients(output: &Out) -> Vec<ConnId> {
     match output {
         Out::Send(Recipients::One(conn), _) | Out::Close(conn, _) => vec![*conn],
         Out::Send(Recipients::Many(conns), _) => conns.clone(),
-        Out::Dial(_) | Out::ToChain(_) => Vec::new(),
+        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) => Vec::new(),
     }
 }
 
 pub(crate) fn closes(outputs: &[(Instant, Out)]) -> Vec<(Instant, ConnId, CloseReason)> {
     let close = |(at, output): &(Instant, Out)| match output {
         Out::Close(conn, reason) => Some((*at, *conn, *reason)),
-        Out::Send(..) | Out::Dial(_) | Out::ToChain(_) => None,
+        Out::Send(..) | Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) => None,
     };
     outputs.iter().filter_map(close).collect()
 }

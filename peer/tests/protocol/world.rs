@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use peer::{CloseReason, Config, ConnId, Credit, Input, Instant, Recipients, Rng, ToChain};
 
-use crate::solo::{Out, Solo, UNLIMITED};
+use crate::solo::{NET, Out, Solo, UNLIMITED};
 
 /// Endpoints, and the links between them.
 pub(crate) struct World {
@@ -18,6 +18,8 @@ pub(crate) struct World {
     dice: Rng,
     /// Whether credits are unlimited and whole writes arrive at once.
     smooth: bool,
+    /// What the name service knows.
+    pub(crate) names: BTreeMap<Box<str>, Vec<SocketAddr>>,
 }
 
 /// A node with its part of the links.
@@ -30,6 +32,8 @@ pub(crate) struct Node {
     /// The link of each connection, and our side of it.
     ends: BTreeMap<ConnId, (usize, usize)>,
     next_index: u32,
+    /// No process is there.
+    dead: bool,
 }
 
 /// Two pipes: the one at a side's place leads to that side.
@@ -48,20 +52,55 @@ struct Pipe {
 }
 
 impl World {
-    /// Nodes at 192.0.2.1 and so on, with cuts and credits that the seed decides.
+    /// Nodes that listen at 11.0.2.1, 12.0.2.1 and so on, each in a group of its own, with cuts and
+    /// credits that the seed decides.
     pub(crate) fn new(configs: Vec<Config>, seed: u8) -> Self {
-        let node = |(index, config)| Node {
-            solo: Solo::new(config, seed ^ (index as u8 + 1)),
-            addr: Self::addr(index),
-            events: Vec::new(),
-            closes: Vec::new(),
-            dials: 0,
-            ends: BTreeMap::new(),
-            next_index: 0,
+        let node = |(index, config): (usize, Config)| {
+            let addr = Self::addr(index);
+            Node {
+                solo: Solo::new(config, seed ^ (index as u8 + 1)),
+                addr,
+                events: Vec::new(),
+                closes: Vec::new(),
+                dials: 0,
+                ends: BTreeMap::new(),
+                next_index: 0,
+                dead: false,
+            }
         };
         let nodes = configs.into_iter().enumerate().map(node).collect();
         let dice = Rng::from_seed([seed; 32]).fork("world");
-        Self { nodes, links: Vec::new(), dice, smooth: false }
+        Self { nodes, links: Vec::new(), dice, smooth: false, names: BTreeMap::new() }
+    }
+
+    /// Small pools, and the port told on which [`World::addr`] listens.
+    pub(crate) fn config() -> Config {
+        let mut config = Config::small(NET);
+        config.advertised.set_port(Self::addr(0).port());
+        config
+    }
+
+    /// The node is gone, without a goodbye: its connections are cut, nobody can dial it.
+    pub(crate) fn kill(&mut self, node: usize) {
+        self.nodes[node].dead = true;
+        for (link, side) in std::mem::take(&mut self.nodes[node].ends).into_values() {
+            self.links[link].pipes[1 - side].finished = true;
+            self.links[link].pipes[side].abandoned = true;
+        }
+    }
+
+    /// A new process in the place of a killed one.
+    pub(crate) fn revive(&mut self, node: usize, config: Config, seed: u8) {
+        let now = self.now();
+        let revived = &mut self.nodes[node];
+        revived.dead = false;
+        revived.solo = Solo::new(config, seed);
+        revived.solo.now = now;
+    }
+
+    /// Whom this node has for peers: theirs is the listening address where it is known.
+    pub(crate) fn peers_of(&self, node: usize) -> Vec<peer::PeerInfo> {
+        self.nodes[node].solo.endpoint.peers().collect()
     }
 
     /// Nothing is cut and nothing waits for credit.
@@ -71,7 +110,7 @@ impl World {
     }
 
     pub(crate) fn addr(index: usize) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, index as u8 + 1], 3414))
+        SocketAddr::from(([index as u8 + 11, 0, 2, 1], 3414))
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -92,13 +131,16 @@ impl World {
         let end = self.now().after(wait);
         for _ in 0..100_000 {
             self.carry();
-            let deadlines = self.nodes.iter().filter_map(|node| node.solo.endpoint.poll_timeout());
+            let living = self.nodes.iter().filter(|node| !node.dead);
+            let deadlines = living.filter_map(|node| node.solo.endpoint.poll_timeout());
             let Some(due) = deadlines.min().filter(|due| *due <= end) else {
                 return self.set_now(end);
             };
             self.set_now(due.max(self.now()));
             for node in 0..self.nodes.len() {
-                self.feed(node, Input::Timeout);
+                if !self.nodes[node].dead {
+                    self.feed(node, Input::Timeout);
+                }
             }
         }
         panic!("a deadline that does not pass");
@@ -159,7 +201,8 @@ impl World {
         }
     }
 
-    fn perform(&mut self, node: usize, output: Out) {
+    /// Carries out what a node wants.
+    pub(crate) fn perform(&mut self, node: usize, output: Out) {
         match output {
             Out::Dial(addr) => self.dial(node, addr),
             Out::Send(to, payload) => {
@@ -180,12 +223,17 @@ impl World {
                 self.nodes[node].closes.push(reason);
             }
             Out::ToChain(event) => self.nodes[node].events.push(event),
+            Out::Resolve(name) => {
+                let addrs = self.names.get(&name).cloned().unwrap_or_default();
+                self.feed(node, Input::Resolved { name, addrs });
+            }
         }
     }
 
     fn dial(&mut self, from: usize, addr: SocketAddr) {
         self.nodes[from].dials += 1;
-        let Some(to) = self.nodes.iter().position(|node| node.addr == addr) else {
+        let there = |node: &Node| node.addr == addr && !node.dead;
+        let Some(to) = self.nodes.iter().position(there) else {
             self.feed(from, Input::DialFailed { addr });
             return;
         };

@@ -106,8 +106,12 @@ fn an_invalid_payload_ends_its_sender_and_what_it_holds_comes_home() {
     };
     stage.chain.send(FromChain::Verdict { from, payload, verdict: Verdict::Invalid }).unwrap();
     stage.settle();
+    stage.deliver(&peers[..1]);
+    assert_eq!(kinds(&stage.script.take_wire(peers[0])), [Kind::BanReason]);
+    stage.script.end(peers[0]);
+    stage.settle();
     assert!(!stage.script.is_open(peers[0]));
-    assert_eq!((stage.closed(CloseReason::InvalidPayload), stage.closed_in_all()), (1, 1));
+    assert_eq!(stage.closed_by_cause(), [("banned", 1)]);
     stage.script.check_home();
     assert!(stage.answers_ping(peers[1]));
 }
@@ -142,7 +146,7 @@ fn nothing_is_closed_while_the_kernel_receives_or_sends() {
 fn out_of_descriptors_accepting_pauses_and_nothing_else_does() {
     let mut stage = Stage::new(Setup::default());
     let peer = stage.establish(1)[0];
-    for errno in [libc::EMFILE, libc::ENFILE] {
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EINVAL] {
         stage.script.accept_error(0, errno, false);
         stage.turn();
         stage.script.take_recorded();
@@ -168,7 +172,7 @@ fn out_of_descriptors_accepting_pauses_and_nothing_else_does() {
 }
 
 #[test]
-fn an_accept_that_fails_for_its_own_reason_is_armed_again_at_once() {
+fn an_accept_whose_newcomer_gave_up_is_armed_again_at_once() {
     let mut stage = Stage::new(Setup::default());
     stage.script.accept_error(0, libc::ECONNABORTED, false);
     stage.turn();
@@ -235,6 +239,10 @@ fn a_shutdown_ends_dials_in_flight() {
     let crossed = stage.script.connect(addr(2));
     stage.settle();
     assert_eq!(stage.script.dials(), []);
+    stage.deliver(&[crossed]);
+    assert_eq!(kinds(&stage.script.take_wire(crossed)), [Kind::Hand]);
+    stage.script.end(crossed);
+    stage.settle();
     assert!(!stage.script.is_open(crossed));
     stage.pass(Duration::from_secs(3));
     stage.settle();
@@ -256,7 +264,8 @@ fn a_shutdown_ends_at_its_deadline_whoever_hangs() {
     stage.script.take_waits();
     stage.turn();
     assert!(stage.last_wait().expect("a deadline") <= Duration::from_millis(500));
-    stage.pass(Duration::from_millis(499));
+    // The last quarter is the store's.
+    stage.pass(Duration::from_millis(374));
     assert!(!stage.event_loop.is_over());
     // A later, longer request does not prolong it.
     shut_down(&stage, Duration::from_secs(60));
@@ -281,7 +290,7 @@ fn a_chain_that_is_gone_ends_the_engine_with_a_goodbye() {
         event_loop.work(now);
     }
     assert!(event_loop.is_over());
-    event_loop.into_bridge().end(EngineEnd::Stopped);
+    event_loop.end(&Clock::start(), EngineEnd::Stopped);
     assert!(matches!(
         publisher.publish(transaction(1, 10)),
         Err(bridge::SendError::Gone(FromChain::Publish(_)))
@@ -386,4 +395,150 @@ fn a_panic_of_the_loop_reaches_the_chain_as_its_end() {
     assert!(message.contains("an open socket"), "{message}");
     assert!(matches!(chain.recv(), Ok(ToChain::Payload { .. })), "first what was on the lane");
     assert_eq!(chain.recv().unwrap_err(), end);
+}
+
+#[test]
+fn whoever_ends_its_half_after_a_request_still_gets_what_is_queued() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    let payloads: Vec<_> = (0..3).map(|n| transaction(n, 1_000)).collect();
+    payloads.iter().for_each(|payload| stage.publish(payload));
+    stage.turns(2);
+    stage.publish(&transaction(3, 1_000)); // queued behind the send in the kernel
+    stage.turns(2);
+    stage.script.end(peer);
+    stage.turns(2);
+    assert_eq!(stage.closed(CloseReason::RemoteClosed), 1);
+    stage.publish(&transaction(4, 1_000)); // too late: nobody is there any more
+    stage.turns(2);
+    stage.deliver(&[peer]);
+    assert!(!stage.script.is_open(peer));
+    assert_eq!(stage.metrics().frames_sent, 1 + 4, "and a Shake");
+    stage.script.check_home();
+}
+
+#[test]
+fn whoever_ends_its_half_and_reads_nothing_is_waited_for_two_seconds() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    stage.publish(&transaction(1, 1_000));
+    stage.turns(2);
+    stage.script.end(peer);
+    stage.turns(2);
+    for _ in 0..7 {
+        stage.pass(Duration::from_millis(250));
+        assert_eq!(stage.script.shut(peer), None);
+    }
+    stage.pass(Duration::from_millis(250));
+    stage.pass(Duration::from_millis(250));
+    stage.settle();
+    assert!(!stage.script.is_open(peer));
+    stage.script.check_home();
+}
+
+#[test]
+fn what_the_core_has_noted_is_in_the_store_at_the_end() {
+    let dir = std::env::temp_dir().join(format!("molva-loop-store-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir(&dir).unwrap();
+    let path = Some(dir.join("peers.sqlite"));
+    let setup = || Setup {
+        store: StoreConfig { path: path.clone(), ..StoreConfig::default() },
+        ..Setup::default()
+    };
+    let target: peer::BanTarget = "192.0.2.0/24".parse().unwrap();
+    let bans = |stage: &mut Stage| {
+        let (answer, bans) = bounded(1);
+        stage.control.send(Control::Bans(answer)).unwrap();
+        stage.turn();
+        bans.recv().unwrap()
+    };
+    let mut stage = Stage::new(setup());
+    let (lasts, note) = (Duration::from_secs(100), "for a test".into());
+    stage.control.send(Control::Ban { target, lasts, note }).unwrap();
+    let before = bans(&mut stage);
+    assert_eq!(before.len(), 1);
+    let Stage { event_loop, chain, .. } = stage;
+    event_loop.end(&Clock::start(), EngineEnd::Stopped);
+    let metrics = chain.counters().metrics();
+    assert!(metrics.store_on_disk == 1 && metrics.store_lag == 0 && metrics.store_committed > 0);
+
+    let mut stage = Stage::new(setup());
+    assert_eq!(bans(&mut stage), before);
+    let (asker, was_banned) = bounded(2);
+    for _ in 0..2 {
+        stage.control.send(Control::Unban { target, asker: asker.clone() }).unwrap();
+    }
+    assert_eq!(bans(&mut stage), []);
+    assert_eq!(was_banned.try_iter().collect::<Vec<_>>(), [true, false]);
+    drop(stage);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn more_changes_than_the_lane_takes_are_in_the_store_at_the_end() {
+    const BANS: u32 = 20_000;
+    let dir = std::env::temp_dir().join(format!("molva-loop-many-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir(&dir).unwrap();
+    let path = Some(dir.join("peers.sqlite"));
+    let setup = || Setup {
+        store: StoreConfig { path: path.clone(), ..StoreConfig::default() },
+        ..Setup::default()
+    };
+    let mut stage = Stage::new(setup());
+    for n in 0..BANS {
+        let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into();
+        stage.event_loop.feed(Input::Ban(peer::Ban {
+            target: peer::BanTarget::subnet(ip, 32).unwrap(),
+            cause: peer::BanCause::Operator,
+            evidence: peer::Evidence::default(),
+            by: peer::Decider::Operator,
+            start: UnixTime::from_secs(0),
+            end: UnixTime::from_secs(1_000_000),
+        }));
+    }
+    stage.turn();
+    let Stage { mut event_loop, chain, .. } = stage;
+    // As a shutdown that leaves the store its time, whatever else this machine does.
+    event_loop.ends_at = Some(Instant::START.after(NEVER));
+    event_loop.end(&Clock::start(), EngineEnd::Stopped);
+    let metrics = chain.counters().metrics();
+    assert_eq!((metrics.store_lag, metrics.store_lost), (0, 0));
+
+    let stage = Stage::new(setup());
+    assert_eq!(stage.event_loop.endpoint.bans().count(), BANS as usize);
+    drop(stage);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Trap 8 of the protocol: grin bans whoever hangs up on it before a Hand.
+#[test]
+fn trap_8_a_dial_that_succeeds_while_stopping_still_gets_its_hand() {
+    let mut stage = Stage::new(Setup::default());
+    stage.script.sends_complete_at_once(true);
+    stage.control.send(Control::Hold(addr(1))).unwrap();
+    stage.turns(2);
+    shut_down(&stage, Duration::from_secs(10));
+    stage.turn();
+    // It succeeds before it hears that it is to end.
+    let socket = stage.script.connect(addr(1));
+    stage.turns(3);
+    assert_eq!(kinds(&stage.script.take_wire(socket)), [Kind::Hand]);
+    assert_eq!(stage.script.shut(socket), Some(Half::Write), "and a goodbye");
+    assert_eq!(stage.closed(CloseReason::Shutdown), 1);
+    stage.script.end(socket);
+    stage.settle();
+    assert!(stage.event_loop.is_over());
+    stage.script.check_home();
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_name() {
+    let mut stage = Stage::new(Setup::default());
+    shut_down(&stage, Duration::from_secs(10));
+    stage.turn();
+    // Under way until its answer is taken, however soon that comes.
+    assert_eq!(stage.event_loop.resolver.ask("192.0.2.7".into()), None);
+    assert!(stage.event_loop.is_over());
 }

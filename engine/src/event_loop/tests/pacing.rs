@@ -46,7 +46,8 @@ fn an_idle_loop_waits_for_its_next_deadline_and_no_less() {
     let mut stage = Stage::new(setup);
     stage.settle();
     stage.turn();
-    assert_eq!(stage.last_wait(), None, "nothing to do, nothing to wait for");
+    let idle = stage.last_wait();
+    assert!(idle.is_none_or(|wait| wait > Duration::from_secs(20)), "{idle:?}, and nothing to do");
 
     let peer = stage.establish(1)[0];
     stage.script.sends_complete_at_once(true);
@@ -116,4 +117,89 @@ fn a_command_of_the_chain_is_never_slept_over() {
     assert_eq!(stage.last_wait(), Some(Duration::ZERO));
     stage.deliver(&peers);
     assert_eq!(kinds(&stage.script.take_wire(peers[0])), [Kind::Transaction]);
+}
+
+#[test]
+fn all_senders_together_are_held_to_the_downloads_rate_and_lose_nothing() {
+    const RATE: u64 = 10_000;
+    const BURST: u64 = 20_000;
+    let mut setup = Setup::default();
+    setup.peer.silence_timeout = Duration::from_secs(60);
+    let second = Duration::from_secs(1);
+    setup.peer.rates.download = Some(Rate { amount: RATE, per: second, burst: BURST });
+    let mut stage = Stage::new(setup);
+    let peers = stage.establish(3);
+    let mut held = 0;
+    for (n, peer) in (0..).zip(&peers) {
+        let payloads: Vec<_> = (0..30).map(|m| transaction(100 * n + m, 1_000)).collect();
+        stage.script.receive(*peer, &frames(&payloads));
+    }
+    let mut received = Vec::new();
+    while received.len() < 90 {
+        stage.settle();
+        received.extend(stage.received());
+        // A buffer too much at most; and no less than allowed, while there is something to take.
+        let most = BURST + RATE * stage.now.micros() / 1_000_000;
+        let taken = stage.metrics().bytes_received;
+        assert!(taken <= most + 4_096, "{taken} bytes and {most} allowed");
+        assert!(received.len() == 90 || taken >= most, "{taken} bytes and {most} allowed");
+        if received.len() < 90 {
+            stage.script.take_waits();
+            stage.turn();
+            let wait = stage.last_wait().expect("until more is allowed");
+            assert!(!wait.is_zero() && wait <= Duration::from_millis(500), "{wait:?}");
+            stage.pass(wait);
+            held += 1;
+        }
+    }
+    assert!(held > 10 && stage.metrics().rate_stalls > 0);
+    assert_eq!(stage.closed_in_all(), 0);
+    let mut shares = [0; 3];
+    let from = |payload: &Payload| payload.body()[..4].try_into().map(u32::from_be_bytes).unwrap();
+    received[..60].iter().for_each(|payload| shares[from(payload) as usize / 100] += 1);
+    // The burst went to who came first.
+    assert!(shares.iter().all(|share| *share >= 10), "each gets its share: {shares:?}");
+    stage.script.check_home();
+}
+
+fn is_readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&now)).unwrap() == 1
+}
+
+#[test]
+fn room_on_the_lane_is_noticed_while_the_chains_commands_are_held_back() {
+    let lanes = bridge::Config { to_chain_items: 2, ..bridge::Config::default() };
+    let mut stage = Stage::new(Setup { lanes, ..Setup::default() });
+    let peers = stage.establish(4);
+    // Nobody reads: the chain's commands wait.
+    (0..20).for_each(|n| stage.publish(&transaction(n, 200_000)));
+    stage.turns(20);
+    assert!(stage.event_loop.held_back);
+    // And the chain does not: a peer waits for room.
+    let payloads: Vec<_> = (100..105).map(|n| transaction(n, 100)).collect();
+    stage.script.receive(peers[0], &frames(&payloads));
+    stage.turns(2);
+    let wait = stage.event_loop.wait();
+    assert!(wait.timeout.is_none_or(|timeout| !timeout.is_zero()), "commands keep nobody awake");
+    assert!(!is_readable(stage.event_loop.bridge.wake_fd()));
+    assert_eq!(stage.received(), payloads[..2]);
+    assert!(is_readable(stage.event_loop.bridge.wake_fd()), "the sleeping loop is woken");
+}
+
+#[test]
+fn a_seed_with_a_name_is_resolved_beside_the_loop_and_dialled() {
+    let mut setup = Setup::default();
+    setup.peer.slots.outbound = 1;
+    setup.peer.seeds = vec![peer::Seed::Name("127.0.0.1:5".to_owned())];
+    let mut stage = Stage::new(setup);
+    for _ in 0..100_000 {
+        if stage.script.dials().iter().any(|(_, to)| *to == addr(5)) {
+            return;
+        }
+        stage.pass(Duration::from_millis(1));
+        std::thread::yield_now();
+    }
+    panic!("not dialled");
 }

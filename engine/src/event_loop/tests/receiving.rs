@@ -3,7 +3,7 @@
 use codec::FRAME_HEADER_BYTES;
 
 use super::*;
-use crate::connection::PARKED_MAX;
+use crate::connection::{PARKED_MAX, Waits};
 use crate::io::Group;
 
 #[test]
@@ -314,4 +314,41 @@ fn who_fills_small_buffers_gets_large_ones_and_later_small_ones_again() {
     assert_eq!(group(&stage), Some(Group::Large));
     assert!(stage.received() == payloads);
     stage.script.check_home();
+}
+
+#[test]
+fn who_left_while_it_waited_for_the_lane_does_not_stay_in_its_line() {
+    let (mut stage, peers, _) = starved();
+    for n in 0..100 {
+        let peer = stage.establish(1)[0];
+        stage.script.receive(peer, transaction(1_000 + n, 240).frame());
+        stage.turns(2);
+        let conn = stage.script.conn(peer).unwrap();
+        assert_eq!(stage.event_loop.connections.get(conn).unwrap().waits, Some(Waits::Lane));
+        stage.event_loop.perform(Output::Close { conn, reason: CloseReason::Operator });
+        stage.turns(3);
+        let line = stage.event_loop.lane_waiters.len();
+        assert!(line <= 2 * (stage.event_loop.connections.len() + 1), "{line} in line");
+    }
+    assert!(peers.iter().all(|peer| stage.script.is_open(*peer)));
+}
+
+#[test]
+fn events_that_wait_for_no_room_find_their_places_on_a_full_lane() {
+    let (mut stage, peers, _) = starved();
+    let conn = stage.script.conn(peers[0]).unwrap();
+    let from = peer::Source { conn, addr: addr(1) };
+    assert_eq!(stage.event_loop.bridge.room().items, 0);
+    for offset in 0..peer::EVENTS_RESERVED as u64 {
+        let wanted = ToChain::PieceWanted { from, offset, length: 1 };
+        stage.event_loop.perform(Output::ToChain(wanted));
+    }
+    let mut wanted = 0;
+    for _ in 0..20 {
+        while let Some(event) = stage.chain.try_recv().unwrap() {
+            wanted += usize::from(matches!(event, ToChain::PieceWanted { .. }));
+        }
+        stage.settle();
+    }
+    assert_eq!(wanted, peer::EVENTS_RESERVED);
 }

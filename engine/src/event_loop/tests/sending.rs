@@ -237,3 +237,176 @@ fn readers_that_only_just_go_on_hold_the_chain_back_for_two_seconds_only() {
     assert_eq!(stage.script.take_wire(peers[2]).len(), frames(&flood(0)).len());
     assert_eq!(stage.closed_in_all(), 0);
 }
+
+/// The frame of an archive of so many bytes, as the core sends it.
+fn archive(bytes: u64) -> Payload {
+    let body = [&[7; 40][..], &bytes.to_be_bytes()].concat();
+    Payload::seal(&Network::DEV, Kind::TxHashSetArchive, &body).unwrap()
+}
+
+fn send(stage: &mut Stage, peer: Socket, payload: Payload) {
+    let to = Recipients::One(stage.script.conn(peer).unwrap());
+    stage.event_loop.perform(Output::Send { to, payload });
+}
+
+#[test]
+fn in_the_middle_of_an_archive_only_its_bytes_leave_and_others_notice_nothing() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(2);
+    let pieces = [7; 3].map(|byte| Payload::piece(vec![byte; 1_000]));
+    send(&mut stage, peers[0], archive(3_000));
+    stage.turns(2);
+    stage.deliver(&peers[..1]);
+    assert_eq!(stage.script.take_wire(peers[0]), archive(3_000).frame());
+
+    // Its ping is answered when the archive is through; the other's at once.
+    stage.script.receive(peers[0], &ping());
+    for (n, piece) in pieces.iter().enumerate() {
+        send(&mut stage, peers[0], piece.clone());
+        assert!(stage.answers_ping(peers[1]));
+        assert_eq!(stage.script.sending(peers[0]), Some(1_000));
+        // Short sends count as little as they are.
+        stage.script.sent(peers[0], 600);
+        stage.turns(2);
+        stage.script.sent_all(peers[0]);
+        stage.turn();
+        let through = n + 1 == pieces.len();
+        let wire = stage.script.take_wire(peers[0]);
+        assert_eq!(wire, piece.frame());
+        stage.settle();
+        assert_eq!(stage.script.sending(peers[0]).is_some(), through);
+    }
+    stage.deliver(&peers);
+    assert_eq!(kinds(&stage.script.take_wire(peers[0]))[0], Kind::Pong);
+    assert!(pieces.iter().all(|piece| piece.reference_count() == 1));
+}
+
+#[test]
+fn an_end_in_the_middle_of_an_archive_takes_nothing_with_it() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(2);
+    let piece = Payload::piece(vec![1; 1_000]);
+    for (n, peer) in peers.iter().enumerate() {
+        send(&mut stage, *peer, archive(5_000));
+        stage.turns(2);
+        stage.deliver(&[*peer]);
+        stage.script.take_wire(*peer);
+        send(&mut stage, *peer, piece.clone());
+        stage.turns(2);
+        send(&mut stage, *peer, piece.clone());
+        send(&mut stage, *peer, transaction(1, 100));
+        // One misbehaves and the other ends its half; what is in the kernel leaves, no more.
+        if n == 0 {
+            stage.script.receive(*peer, &hand());
+        } else {
+            stage.script.end(*peer);
+        }
+        stage.turns(3);
+        assert!(stage.script.is_open(*peer));
+        stage.script.sent_all(*peer);
+        stage.turn();
+        assert_eq!(stage.script.take_wire(*peer), piece.frame());
+        if n == 0 {
+            stage.script.end(*peer);
+        }
+        stage.settle();
+        assert!(!stage.script.is_open(*peer));
+    }
+    assert_eq!(piece.reference_count(), 1);
+    stage.script.check_home();
+}
+
+#[test]
+fn more_pieces_than_are_wanted_end_the_connection() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    for _ in 0..=peer::ARCHIVE_PIECES_WANTED_MAX {
+        send(&mut stage, peer, Payload::piece(vec![1; 10]));
+    }
+    stage.event_loop.settle();
+    stage.settle();
+    assert_eq!(stage.closed(CloseReason::SlowReader), 1);
+}
+
+#[test]
+fn an_archive_goes_on_to_its_end_although_nothing_is_received_meanwhile() {
+    const PIECES: usize = 200;
+    let bytes = (PIECES * peer::ARCHIVE_PIECE_BYTES_MAX) as u64;
+    let mut setup = Setup::default();
+    setup.peer.rates.answers.burst = 2 * bytes;
+    let mut stage = Stage::new(setup);
+    let peer = stage.establish(1)[0];
+    let (block, height) = (codec::Hash([7; 32]), 9u64);
+    let request = [&block.0[..], &height.to_be_bytes()].concat();
+    let request = Payload::seal(&Network::DEV, Kind::TxHashSetRequest, &request).unwrap();
+    stage.script.receive(peer, request.frame());
+    stage.script.sends_complete_at_once(true);
+    let mut pieces = 0;
+    for _ in 0..10 * PIECES {
+        stage.turn();
+        while let Some(event) = stage.chain.try_recv().unwrap() {
+            let command = match event {
+                ToChain::Requested { from, .. } => {
+                    let archive = peer::Archive { block, height, bytes };
+                    FromChain::SendArchive { to: from.conn, archive }
+                }
+                ToChain::PieceWanted { from, length, .. } => {
+                    pieces += 1;
+                    let piece = Payload::piece(vec![7; length as usize]);
+                    FromChain::ArchivePiece { to: from.conn, piece }
+                }
+                other => panic!("{other:?}"),
+            };
+            stage.chain.send(command).unwrap();
+        }
+    }
+    assert_eq!(pieces, PIECES);
+    let frame = codec::FRAME_HEADER_BYTES + 48;
+    assert_eq!(stage.script.take_wire(peer).len(), frame + bytes as usize);
+}
+
+/// Trap 6 of the protocol: its published reader takes a frame's header within two seconds, and
+/// forgets the bytes that it had if it does not. So a frame that has begun to leave goes on at
+/// once, whatever else waits, is urgent, is paced or is held back; nothing comes between its bytes.
+#[test]
+fn trap_6_a_header_cut_by_a_short_send_goes_on_at_once() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    let payloads: Vec<_> = (0..2).map(|n| transaction(n, 500)).collect();
+    payloads.iter().for_each(|payload| stage.publish(payload));
+    stage.turns(2);
+    sends(&stage);
+    let first = payloads[0].frame().len();
+    for cut in 1..codec::FRAME_HEADER_BYTES {
+        // Something more urgent waits, and the chain has more than may leave.
+        if cut == 1 {
+            stage.script.receive(peer, &ping());
+            for n in 10..20 {
+                stage.publish(&transaction(n, 200_000));
+            }
+            stage.script.sent(peer, first + cut);
+        } else {
+            stage.script.sent(peer, 1);
+        }
+        // One turn and no time: what lacks is in the kernel with the next submission.
+        stage.turns(2);
+        assert_eq!(sends(&stage), [(vec![place(&payloads[1])], cut)]);
+    }
+    // A goodbye waits for the rest of it, too.
+    stage.script.receive(peer, &hand());
+    stage.turns(2);
+    assert_eq!(stage.closed(CloseReason::UnexpectedKind), 1);
+    stage.script.sent(peer, 5);
+    stage.turns(2);
+    let cut = codec::FRAME_HEADER_BYTES - 1 + 5;
+    assert_eq!(sends(&stage), [(vec![place(&payloads[1])], cut)]);
+    stage.script.sent_all(peer);
+    stage.turns(3);
+    stage.deliver(&[peer]);
+    let all = kinds(&stage.script.take_wire(peer)); // whole frames only
+    assert_eq!(all[..2], [Kind::Transaction; 2]);
+    assert!(
+        all[2..].contains(&Kind::Pong) && all[2..].iter().all(|kind| !kind.is_relay()),
+        "{all:?}"
+    );
+}

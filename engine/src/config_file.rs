@@ -1,0 +1,492 @@
+//! A configuration as text: TOML, every setting of [`Config`], nothing else.
+//!
+//! What is not said has its default. What is said twice, wrongly, or under a name that is no
+//! setting is an error with its line and its key: a typing mistake must not become a default.
+//! docs/configuration.md is the reference; its example is parsed by a test here.
+
+mod values;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use codec::{Limits, Network};
+use peer::{BanTarget, Seed};
+use serde::Deserialize;
+
+use self::values::{
+    Cap, FilePath, Flow, Format, Genesis, Magic, Offers, Place, Preset, Text, Time, UserAgent,
+    Within,
+};
+use crate::config::Config;
+
+/// Why a text is no configuration.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("line {line}: {}{problem}", Key(.key))]
+pub struct ConfigFileError {
+    /// Which line, from 1.
+    pub line: usize,
+    /// The setting with its table, such as `rates.answers.per`; empty where the text is no TOML.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+struct Key<'a>(&'a str);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "{}: ", self.0) }
+    }
+}
+
+impl Config {
+    /// Reads a configuration. Its form, all settings and a complete example are in
+    /// `docs/configuration.md`.
+    ///
+    /// ```
+    /// let config = molva::Config::from_toml(r#"
+    ///     listen = ["127.0.0.1:0"]
+    ///     [network]
+    ///     preset = "dev"
+    ///     [timeouts]
+    ///     ping_period = "30s"
+    /// "#).unwrap();
+    /// assert_eq!(config.peer.ping_period.as_secs(), 30);
+    ///
+    /// let error = molva::Config::from_toml("[network]\npreset = \"dev\"\nmajic = \"00ff\"");
+    /// assert!(error.unwrap_err().to_string().starts_with("line 3: network.majic: unknown field"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigFileError`], with the line and the key. Whether the settings fit together, and this
+    /// system, is checked by [`Engine::start`](crate::Engine::start).
+    pub fn from_toml(text: &str) -> Result<Self, ConfigFileError> {
+        parse(text).map(File::into_config)
+    }
+}
+
+fn parse(text: &str) -> Result<File, ConfigFileError> {
+    let fault = |error: &toml::de::Error, key: String| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+        ConfigFileError { line, key, problem: error.message().to_owned() }
+    };
+    let deserializer =
+        toml::Deserializer::parse(text).map_err(|error| fault(&error, String::new()))?;
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let key = error.path().to_string();
+        fault(error.inner(), if key == "." { String::new() } else { key })
+    })
+}
+
+/// The whole text. Only the network has no default.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+struct File {
+    network: NetworkTable,
+    listen: Option<Vec<SocketAddr>>,
+    connect: Option<Vec<SocketAddr>>,
+    seeds: Option<Vec<Text<Seed>>>,
+    user_agent: Option<Text<UserAgent>>,
+    advertised: Option<SocketAddr>,
+    capabilities: Option<Offers>,
+    store: Option<Text<FilePath>>,
+    congestion_control: Option<String>,
+    #[serde(default)]
+    limits: LimitsTable,
+    #[serde(default)]
+    lanes: LanesTable,
+    #[serde(default)]
+    buffers: BuffersTable,
+    #[serde(default)]
+    timeouts: TimeoutsTable,
+    #[serde(default)]
+    slots: SlotsTable,
+    #[serde(default)]
+    book: BookTable,
+    #[serde(default)]
+    seen: SeenTable,
+    #[serde(default)]
+    inventory: InventoryTable,
+    #[serde(default)]
+    rates: RatesTable,
+    #[serde(default)]
+    bans: BansTable,
+}
+
+/// A preset, and what differs from it.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+struct NetworkTable {
+    preset: Text<Preset>,
+    magic: Option<Text<Magic>>,
+    genesis: Option<Text<Genesis>>,
+    port: Option<u16>,
+    block_weight_max: Option<Within<0, 1_000_000>>,
+    proof_nonces: Option<Within<1, 42>>,
+    format: Option<Text<Format>>,
+    nrd_kernels: Option<bool>,
+    locality: Option<Text<Place>>,
+}
+
+/// Tables of settings that may each be left out.
+macro_rules! tables {
+    ($($name:ident { $($key:ident: $type:ty,)+ })+) => {
+        $(#[derive(Deserialize, Default, Debug)]
+        #[serde(default, deny_unknown_fields)]
+        struct $name { $($key: Option<$type>,)+ })+
+    };
+}
+
+tables! {
+    LimitsTable {
+        connections_max: u32,
+        memory_bytes_max: usize,
+        assembly_bytes_max: usize,
+    }
+    LanesTable {
+        to_chain_items: usize,
+        to_chain_bytes: usize,
+        from_chain_items: usize,
+        from_chain_bytes: usize,
+    }
+    BuffersTable {
+        small_bytes: u32,
+        small_count: u16,
+        large_bytes: u32,
+        large_count: u16,
+    }
+    TimeoutsTable {
+        handshake: Time,
+        frame: Time,
+        ping_period: Time,
+        silence: Time,
+    }
+    SlotsTable {
+        outbound: u32,
+        outbound_floor: u32,
+        inbound: u32,
+        greeting: u32,
+        dials: u32,
+        feeler_period: Time,
+    }
+    BookTable {
+        new_buckets: u32,
+        tried_buckets: u32,
+        bucket_places: u32,
+        horizon: Time,
+        new_failures_max: u32,
+        tried_failures_max: u32,
+        tried_failing: Time,
+    }
+    SeenTable {
+        recent_ids: u32,
+        older_ids: u32,
+        older_bits_per_id: u32,
+    }
+    InventoryTable {
+        rows: u32,
+        slots: u32,
+    }
+    RatesTable {
+        answers: Flow,
+        addresses: Flow,
+        messages: Flow,
+        upload: Cap,
+        download: Cap,
+        grin_pace: Cap,
+    }
+    BansTable {
+        denied: Vec<Text<BanTarget>>,
+        allowed: Vec<Text<BanTarget>>,
+        duration: Time,
+        discouragement: Time,
+    }
+}
+
+/// Puts in place what was said.
+fn set<T>(setting: &mut T, said: Option<impl Into<T>>) {
+    if let Some(said) = said {
+        *setting = said.into();
+    }
+}
+
+fn each<T, U>(list: Option<Vec<T>>, inner: impl Fn(T) -> U) -> Option<Vec<U>> {
+    list.map(|list| list.into_iter().map(inner).collect())
+}
+
+impl File {
+    fn into_config(self) -> Config {
+        let locality = self.network.locality.as_ref().map(|text| text.0.0);
+        let mut config = Config::new(self.network.into_network());
+        // Without a rest, so that no setting of the core is forgotten here.
+        let peer::Config {
+            network: _,
+            user_agent,
+            capabilities,
+            advertised,
+            connect,
+            seen,
+            inventory,
+            assembly_bytes_max,
+            handshake_timeout,
+            frame_timeout,
+            ping_period,
+            silence_timeout,
+            started: _,
+            locality: place,
+            book,
+            slots,
+            seeds,
+            denied,
+            allowed,
+            ban_duration,
+            discouragement,
+            rates,
+        } = &mut config.peer;
+        set(user_agent, self.user_agent.map(|text| text.0.0));
+        set(capabilities, self.capabilities.map(|offers| offers.0));
+        set(advertised, self.advertised);
+        set(connect, self.connect);
+        set(seeds, each(self.seeds, |text| text.0));
+        set(place, locality);
+        set(assembly_bytes_max, self.limits.assembly_bytes_max);
+        set(handshake_timeout, self.timeouts.handshake);
+        set(frame_timeout, self.timeouts.frame);
+        set(ping_period, self.timeouts.ping_period);
+        set(silence_timeout, self.timeouts.silence);
+        set(denied, each(self.bans.denied, |text| text.0));
+        set(allowed, each(self.bans.allowed, |text| text.0));
+        set(ban_duration, self.bans.duration);
+        set(discouragement, self.bans.discouragement);
+        self.seen.apply(seen);
+        self.inventory.apply(inventory);
+        self.slots.apply(slots);
+        self.book.apply(book);
+        self.rates.apply(rates);
+        set(&mut config.listen, self.listen);
+        set(&mut config.store, self.store.map(|text| text.0.0));
+        set(&mut config.congestion_control, self.congestion_control);
+        set(&mut config.connections_max, self.limits.connections_max);
+        set(&mut config.memory_bytes_max, self.limits.memory_bytes_max);
+        self.lanes.apply(&mut config.lanes);
+        self.buffers.apply(&mut config.buffers);
+        config
+    }
+}
+
+impl NetworkTable {
+    fn into_network(self) -> Network {
+        let mut network = self.preset.0.0;
+        set(&mut network.magic, self.magic.map(|text| text.0.0));
+        set(&mut network.genesis, self.genesis.map(|text| text.0.0));
+        set(&mut network.port, self.port);
+        set(&mut network.format, self.format.map(|text| text.0.0));
+        set(&mut network.nrd_kernels, self.nrd_kernels);
+        let (mut weight, mut nonces) =
+            (network.limits.block_weight_max(), network.limits.proof_nonces());
+        set(&mut weight, self.block_weight_max.map(|one| one.0));
+        set(&mut nonces, self.proof_nonces.map(|one| one.0 as u8));
+        network.limits = Limits::new(weight, nonces);
+        network
+    }
+}
+
+/// Tables whose keys are the fields of a setting.
+macro_rules! apply {
+    ($($name:ident to $type:ty { $($key:ident,)+ })+) => {
+        $(impl $name {
+            fn apply(self, settings: &mut $type) {
+                $(set(&mut settings.$key, self.$key);)+
+            }
+        })+
+    };
+}
+
+apply! {
+    LanesTable to bridge::Config {
+        to_chain_items, to_chain_bytes, from_chain_items, from_chain_bytes,
+    }
+    BuffersTable to crate::io::BufferConfig {
+        small_bytes, small_count, large_bytes, large_count,
+    }
+    SlotsTable to peer::Slots {
+        outbound, outbound_floor, inbound, greeting, dials, feeler_period,
+    }
+    BookTable to peer::BookLimits {
+        new_buckets, tried_buckets, bucket_places, horizon, new_failures_max, tried_failures_max,
+        tried_failing,
+    }
+    SeenTable to peer::SeenLimits {
+        recent_ids, older_ids, older_bits_per_id,
+    }
+    InventoryTable to peer::InventoryLimits {
+        rows, slots,
+    }
+    RatesTable to peer::Rates {
+        answers, addresses, messages, upload, download, grin_pace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the documentation.
+    fn example() -> &'static str {
+        let text = include_str!("../../docs/configuration.md");
+        let (_, rest) = text.split_once("```toml\n").unwrap();
+        rest.split_once("```").unwrap().0
+    }
+
+    /// The same with those settings said that have no default.
+    fn whole() -> String {
+        let said = |line: &str| {
+            let setting = line.strip_prefix("# ").filter(|rest| {
+                let key = rest.split(" = ").next().unwrap();
+                key.len() < rest.len()
+                    && key.bytes().all(|one| one == b'_' || one.is_ascii_lowercase())
+            });
+            setting.unwrap_or(line).to_owned() + "\n"
+        };
+        example().lines().map(said).collect()
+    }
+
+    fn shown(config: &Config) -> String {
+        format!("{config:#?}")
+    }
+
+    #[track_caller]
+    fn assert_same(config: &Config, expected: &Config) {
+        let (config, expected) = (shown(config), shown(expected));
+        let differs = config.lines().zip(expected.lines()).find(|(one, other)| one != other);
+        assert!(config == expected, "{differs:?}");
+    }
+
+    fn refusal(text: &str) -> String {
+        Config::from_toml(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let config = Config::from_toml(example()).unwrap();
+        assert_same(&config, &Config::new(Network::GRIN_MAIN));
+        for network in [Network::GRIN_MAIN, Network::GRIN_TEST, Network::DEV] {
+            let least = format!("network.preset = \"{}\"", network.name);
+            let config = Config::from_toml(&least).unwrap();
+            assert_same(&config, &Config::new(network));
+        }
+    }
+
+    #[test]
+    fn the_example_has_every_setting() {
+        let file = format!("{:#?}", parse(&whole()).unwrap());
+        assert!(!file.contains(": None"), "{file}");
+    }
+
+    #[test]
+    fn every_setting_arrives() {
+        let config = Config::from_toml(&whole()).unwrap();
+        assert_eq!(config.store, Some("/var/lib/molva/peers.sqlite".into()));
+        assert_eq!(config.congestion_control.as_deref(), Some("cubic"));
+        // What is left repeats the preset.
+        let mut rest = config.clone();
+        (rest.store, rest.congestion_control) = (None, None);
+        assert_same(&rest, &Config::new(Network::GRIN_MAIN));
+    }
+
+    /// Each setting, said otherwise than its default, changes the configuration.
+    #[test]
+    fn no_setting_is_read_and_forgotten() {
+        let text = whole();
+        let before = shown(&Config::from_toml(&text).unwrap());
+        let mut changed = 0;
+        for (number, line) in text.lines().enumerate() {
+            let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with('#'))
+            else {
+                continue;
+            };
+            let other = other(key, value);
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines[number] = format!("{key} = {other}");
+            let config = Config::from_toml(&lines.join("\n"))
+                .unwrap_or_else(|error| panic!("{key} = {other}: {error}"));
+            assert_ne!(shown(&config), before, "{key} = {other}");
+            changed += 1;
+        }
+        assert!(changed >= 50, "{changed} settings");
+    }
+
+    /// Another value of the same form.
+    fn other(key: &str, value: &str) -> String {
+        match (key, value) {
+            ("denied" | "allowed", _) => r#"["192.0.2.0/24", "::1"]"#.to_owned(),
+            (_, "[]") | ("listen", _) => r#"["192.0.2.1:9"]"#.to_owned(),
+            ("advertised", _) => r#""192.0.2.1:9""#.to_owned(),
+            ("preset", _) => r#""grin-test""#.to_owned(),
+            ("magic", _) => r#""00ff""#.to_owned(),
+            ("genesis", _) => format!("\"{}\"", "0f".repeat(32)),
+            ("format", _) => r#""opaque""#.to_owned(),
+            ("locality", _) => r#""hosts""#.to_owned(),
+            ("nrd_kernels", _) => "true".to_owned(),
+            ("store" | "user_agent" | "congestion_control", _) => r#""other""#.to_owned(),
+            (_, value) if value.starts_with('{') || value == "\"off\"" => {
+                r#"{ amount = 3, per = "4s", burst = 5 }"#.to_owned()
+            }
+            (_, value) if value.starts_with('"') => r#""1234ms""#.to_owned(),
+            _ => "7".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_key() {
+        let dev = "[network]\npreset = \"dev\"\n";
+        let cases = [
+            ("", "line 1: missing field `network`"),
+            ("[network]\nport = 1", "line 1: network: missing field `preset`"),
+            ("[network]\npreset = \"main\"", "line 2: network.preset: grin-main, grin-test or dev"),
+            ("listen = \"::1\"\n[network]", "line 1: listen: invalid type"),
+            ("listen = [\n  \"::1\",\n]\n[network]", "line 2: listen[0]: invalid socket address"),
+            ("[network", "line 1: "),
+        ];
+        for (text, expected) in cases {
+            let told = refusal(text);
+            assert!(told.starts_with(expected), "{text:?}: {told}");
+        }
+        let cases = [
+            ("[slots]\noutbond = 1", "line 4: slots.outbond: unknown field `outbond`"),
+            ("[slot]\noutbound = 1", "line 3: slot: unknown field `slot`"),
+            ("[slots]\noutbound = -1", "line 4: slots.outbound: invalid value"),
+            ("[slots]\noutbound = 1\noutbound = 2", "line 5: duplicate key"),
+            ("[timeouts]\nframe = 10", "line 4: timeouts.frame: invalid type"),
+            ("[timeouts]\nframe = \"10\"", "line 4: timeouts.frame: time unit needed"),
+            ("[bans]\ndenied = [\"192.0.2.0/33\"]", "line 4: bans.denied[0]: "),
+            ("[rates]\nupload = { amount = 1, per = \"0s\", burst = 1 }", "line 4: rates.upload: "),
+            ("[rates]\nupload = { amount = 1, burst = 1 }", "line 4: rates.upload: missing field"),
+            ("[rates]\nupload = \"of\"", "line 4: rates.upload: invalid value"),
+            ("[rates]\ngrin_pace = { amount = 9, per = \"1s\", burst = 0 }", "line 4: rates.grin_"),
+            ("[rates]\ndownload = { amount = 0, per = \"1s\", burst = 1 }", "line 4: rates.down"),
+            ("proof_nonces = 43", "line 3: network.proof_nonces: 43, and must be 1 to 42"),
+            ("magic = \"+1ff\"", "line 3: network.magic: four hexadecimal digits are wanted"),
+            ("genesis = \"6d\"", "line 3: network.genesis: 64 hexadecimal digits are wanted"),
+            ("format = \"json\"", "line 3: network.format: one of grin, opaque is wanted"),
+        ];
+        for (text, expected) in cases {
+            let told = refusal(&format!("{dev}{text}"));
+            assert!(told.starts_with(expected), "{text:?}: {told}");
+        }
+        let long = format!("user_agent = \"{}\"\n{dev}", "x".repeat(129));
+        assert_eq!(refusal(&long), "line 1: user_agent: 129 bytes, at most 128");
+        for (text, expected) in [
+            ("store = \"\"", "line 1: store: the name of a file is wanted"),
+            ("seeds = [\"a b\"]", "line 1: seeds[0]: an address or a DNS name is wanted"),
+            ("seeds = [\"x:1\", \"x:99999\"]", "line 1: seeds[1]: an address or a DNS name"),
+        ] {
+            let told = refusal(&format!("{text}\n{dev}"));
+            assert!(told.starts_with(expected), "{text:?}: {told}");
+        }
+        let told = refusal(&format!("capabilities = 0x81\n{dev}"));
+        assert_eq!(told, "line 1: capabilities: the bits 0x80 mean nothing");
+    }
+}

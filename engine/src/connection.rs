@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) crowded: bool,
     /// It is in the list of those that have something to send.
     pub(crate) dirty: bool,
+    /// It is in the list of those that have control messages to send.
+    pub(crate) urgent: bool,
 }
 
 /// Leases that one connection may hold before its receive is ended: what it has sent then waits
@@ -146,6 +148,7 @@ impl Connection {
             slow: false,
             crowded: false,
             dirty: false,
+            urgent: false,
         }
     }
 

@@ -138,6 +138,11 @@ impl SendQueue {
         self.classes.iter().all(VecDeque::is_empty)
     }
 
+    /// Whether control messages wait, and may leave now.
+    pub(crate) fn has_control(&self) -> bool {
+        self.raw_left == 0 && !self.classes[Class::Control as usize].is_empty()
+    }
+
     /// Whether a class of what is relayed is half full: its reader lags behind. Control messages do
     /// not count: a peer can ask for as many answers as it likes.
     pub(crate) fn is_crowded(&self) -> bool {

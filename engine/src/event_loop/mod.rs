@@ -34,7 +34,6 @@ use peer::{
 
 pub(crate) use self::control::Control;
 pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
-use self::sending::SENDS_PER_TURN;
 use crate::connection::Connections;
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
 use crate::resolver::Resolver;
@@ -50,7 +49,7 @@ const FROM_CHAIN_PER_TURN: usize = 256;
 
 /// While more connections than this wait for their send to be submitted, the chain's commands
 /// wait on their lane: a broadcast paces itself.
-const SEND_BACKLOG_MAX: usize = 4 * SENDS_PER_TURN;
+const SEND_BACKLOG_MAX: usize = 4_096;
 
 /// How long the chain's commands wait for a majority that lags; then its queues fill up and drop.
 /// Long enough for a system that is behind as a whole, and as long as hostile readers can hold
@@ -116,6 +115,8 @@ pub(crate) struct EventLoop {
     listeners: Vec<Listener>,
     /// Have something to send.
     dirty: VecDeque<ConnId>,
+    /// Have control messages to send.
+    urgent: VecDeque<ConnId>,
     /// Wait for a turn, for room on the lane, for the download's rate, for buffers of either
     /// group. Those that left stay in their list until it is served or pruned.
     runnable: VecDeque<ConnId>,
@@ -183,6 +184,7 @@ impl EventLoop {
             config,
             listeners: Vec::new(),
             dirty: VecDeque::new(),
+            urgent: VecDeque::new(),
             runnable: VecDeque::new(),
             lane_waiters: VecDeque::new(),
             rate_waiters: VecDeque::new(),
@@ -274,6 +276,7 @@ impl EventLoop {
     fn wait(&mut self) -> Wait {
         let at_hand =
             !(self.reaped.is_empty() && self.runnable.is_empty() && self.dirty.is_empty());
+        let at_hand = at_hand || !self.urgent.is_empty();
         let starved = !self.lane_waiters.is_empty() || self.lacks_room();
         let at_hand = at_hand || self.has_servable_waiters() || !self.control.is_empty();
         // While commands are held back they are on the lane, and no reason to stay awake.

@@ -173,7 +173,8 @@ impl Stage {
     fn turn_of_rest(&mut self) -> bool {
         self.turn();
         let waited = self.last_wait() != Some(Duration::ZERO);
-        waited && self.event_loop.submissions.is_empty() && self.event_loop.dirty.is_empty()
+        let lists = self.event_loop.dirty.is_empty() && self.event_loop.urgent.is_empty();
+        waited && self.event_loop.submissions.is_empty() && lists
     }
 
     fn publish(&self, payload: &Payload) {

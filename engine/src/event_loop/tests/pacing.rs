@@ -203,3 +203,24 @@ fn a_seed_with_a_name_is_resolved_beside_the_loop_and_dialled() {
     }
     panic!("not dialled");
 }
+
+#[test]
+fn a_pong_does_not_wait_behind_a_broadcast() {
+    let mut setup = Setup { connections_max: 5_000, small: (256, 8_192), ..Setup::default() };
+    setup.peer.inventory = InventoryLimits { rows: 64, slots: 8_192 };
+    let mut stage = Stage::new(setup);
+    let peers = stage.establish(1_000);
+    let last = *peers.last().unwrap();
+    let payload = transaction(1, 100);
+    stage.publish(&payload);
+    stage.script.sends_complete_at_once(true);
+    stage.turn();
+    assert_eq!(stage.event_loop.dirty.len(), 1_000 - SENDS_PER_TURN, "it is under way");
+    assert_eq!(stage.script.take_wire(last), [], "and has not come to the last one");
+    stage.script.receive(last, &ping());
+    stage.turn(); // it is read and answered
+    stage.turn(); // the answer leaves
+    let pong = frame(&Message::Pong(codec::Pong { total_difficulty: 0, height: 0 }));
+    let wire = stage.script.take_wire(last);
+    assert!(wire.starts_with(&pong), "{wire:?}");
+}

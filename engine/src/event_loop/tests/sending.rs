@@ -24,7 +24,7 @@ fn a_broadcast_is_sent_from_the_one_allocation_and_then_let_go() {
     let peers = stage.establish(100);
     let payload = transaction(1, 5_000);
     stage.publish(&payload);
-    stage.turns(2);
+    stage.turns(3); // one submits, the next the rest
     assert_eq!(sends(&stage), vec![(vec![place(&payload)], 0); 100]);
     assert_eq!(payload.reference_count(), 1 + 100);
     stage.deliver(&peers);

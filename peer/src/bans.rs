@@ -10,6 +10,7 @@
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
 
 use codec::{BanReason, Kind};
@@ -69,6 +70,22 @@ pub enum Decider {
     Rule,
     /// A person, through the handle.
     Operator,
+}
+
+/// The [name](BanCause::name).
+impl fmt::Display for BanCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Decider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "rule",
+            Self::Operator => "operator",
+        })
+    }
 }
 
 /// What was seen.

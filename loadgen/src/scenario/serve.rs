@@ -40,6 +40,9 @@ pub(crate) fn run(flags: &Serve, told_to_stop: &AtomicBool) -> Result<(), String
     let handle = engine.handle();
     let addrs: Vec<_> = handle.local_addrs().iter().map(ToString::to_string).collect();
     say(&json!({ "listening": addrs }));
+    for notice in handle.store_notices() {
+        eprintln!("loadgen: {notice}");
+    }
 
     let chain = std::thread::Builder::new()
         .name("chain".into())

@@ -36,6 +36,7 @@ impl Embedded {
         let mut config = Config::new(network);
         config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
         config.connections_max = connections + CONNECTIONS_SPARE;
+        config.peer.slots.inbound = connections; // a house that is never full
         config.congestion_control = Some(CONGESTION_CONTROL.into());
         if let Some(seen) = seen {
             config.peer.seen = seen;

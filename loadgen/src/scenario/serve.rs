@@ -87,6 +87,10 @@ fn config(flags: &Serve) -> Config {
     if let Some(connections) = flags.connections {
         config.connections_max = connections;
     }
+    if flags.config.is_none() {
+        // All but the few places that the engine keeps for its own dials.
+        config.peer.slots.inbound = config.connections_max;
+    }
     config
 }
 

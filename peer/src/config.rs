@@ -271,7 +271,11 @@ pub enum ConfigError {
         needed: u64,
     },
     /// The size of the address book.
-    #[error("the address book cannot have these limits: {0:?}")]
+    #[error(
+        "book.new_buckets, tried_buckets and bucket_places are {}, {} and {}, and must be powers \
+         of two: 16 to 4096, 1 to 4096, 1 to 256; its failures and horizon must not be zero",
+        .0.new_buckets, .0.tried_buckets, .0.bucket_places
+    )]
     Book(BookLimits),
     /// Peers that we look for, or dials at once.
     #[error("slots.{name} is {value}, and must be at most {DIALED_MAX}")]

@@ -274,9 +274,8 @@ impl EventLoop {
 
     /// How long the next wait may be.
     fn wait(&mut self) -> Wait {
-        let at_hand =
-            !(self.reaped.is_empty() && self.runnable.is_empty() && self.dirty.is_empty());
-        let at_hand = at_hand || !self.urgent.is_empty();
+        let unsent = !(self.dirty.is_empty() && self.urgent.is_empty());
+        let at_hand = unsent || !(self.reaped.is_empty() && self.runnable.is_empty());
         let starved = !self.lane_waiters.is_empty() || self.lacks_room();
         let at_hand = at_hand || self.has_servable_waiters() || !self.control.is_empty();
         // While commands are held back they are on the lane, and no reason to stay awake.

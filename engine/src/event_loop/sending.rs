@@ -4,6 +4,7 @@
 //! One send per connection is in the kernel at most. A reader that lags loses relayed payloads when
 //! its queue is full; one whose send stands still loses its connection; nobody waits for either.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use codec::Payload;
@@ -46,18 +47,6 @@ impl EventLoop {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             connection.dirty = false;
             self.start_send(conn);
-        }
-    }
-
-    /// Puts a connection into the list that its most urgent message belongs to.
-    fn mark(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        let (marked, list) = match connection.queue.has_control() {
-            true => (&mut connection.urgent, &mut self.urgent),
-            false => (&mut connection.dirty, &mut self.dirty),
-        };
-        if !std::mem::replace(marked, true) {
-            list.push_back(conn);
         }
     }
 
@@ -123,7 +112,7 @@ impl EventLoop {
                     self.spare.push(gathered.frames);
                 }
                 if !connection.queue.is_idle() {
-                    self.mark(conn);
+                    mark(conn, connection, &mut self.urgent, &mut self.dirty);
                 }
             }
             _ if connection.is_open() => self.lose(conn, CloseReason::ConnectionLost),
@@ -152,7 +141,7 @@ impl EventLoop {
                     connection.crowded = true;
                     self.crowded += 1;
                 }
-                self.mark(conn);
+                mark(conn, connection, &mut self.urgent, &mut self.dirty);
             }
             Pushed::Full(payload) if payload.kind().is_relay() => {
                 self.metrics.relay_dropped += 1;
@@ -182,5 +171,21 @@ impl EventLoop {
         for conn in stuck {
             self.lose(conn, CloseReason::SlowReader);
         }
+    }
+}
+
+/// Puts a connection into the list that its most urgent message belongs to.
+fn mark(
+    conn: ConnId,
+    connection: &mut Connection,
+    urgent: &mut VecDeque<ConnId>,
+    dirty: &mut VecDeque<ConnId>,
+) {
+    let (marked, list) = match connection.queue.has_control() {
+        true => (&mut connection.urgent, urgent),
+        false => (&mut connection.dirty, dirty),
+    };
+    if !std::mem::replace(marked, true) {
+        list.push_back(conn);
     }
 }

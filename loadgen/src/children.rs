@@ -1,18 +1,17 @@
 //! The fleet's child processes, from the parent's side.
-//!
-//! Invariant: a child never outlives the parent: it ends when its standard input closes, which
-//! the kernel does for a parent that dies.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::child;
 use crate::control::{Event, Order, Spec, Tally, ThreadDone};
 
 /// The hidden subcommand that a child runs.
 pub(crate) const FLEET_COMMAND: &str = "fleet";
+
+/// What complaints call a child.
+const NAME: &str = "a fleet";
 
 /// How long a child may take to leave before it is ended.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,31 +31,11 @@ impl Children {
     pub(crate) fn start(specs: &[Spec]) -> Result<Self, String> {
         let (tell, events) = mpsc::channel();
         let mut children = Vec::new();
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
         for (index, spec) in specs.iter().enumerate() {
-            let mut child = Command::new(&own)
-                .arg(FLEET_COMMAND)
-                // A group of its own: Ctrl-C is for the parent, which ends its children in order.
-                .process_group(0)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .map_err(|error| format!("starting a fleet: {error}"))?;
-            let mut input = child.stdin.take().expect("it is piped");
-            let output = child.stdout.take().expect("it is piped");
-            let line = serde_json::to_string(spec).expect("a spec is plain data");
-            writeln!(input, "{line}").map_err(|error| format!("telling a fleet: {error}"))?;
+            let (child, mut input, output) = child::start(FLEET_COMMAND, NAME)?;
+            child::tell(&mut input, NAME, spec)?;
             let tell = tell.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let Ok(event) = serde_json::from_str(&line) else { break };
-                    if tell.send((index, Some(event))).is_err() {
-                        return;
-                    }
-                }
-                // Nobody listens when the run is over, and then it is no news.
-                let _ = tell.send((index, None));
-            });
+            child::hear(output, move |event| tell.send((index, event)).is_ok());
             children.push((child, Some(input)));
         }
         let tallies = vec![Tally::default(); specs.len()];
@@ -113,11 +92,8 @@ impl Children {
 
     /// Tells all children.
     pub(crate) fn order(&mut self, order: Order) -> Result<(), String> {
-        let line = serde_json::to_string(&order).expect("an order is plain data");
-        for input in self.children.iter_mut().filter_map(|(_, input)| input.as_mut()) {
-            writeln!(input, "{line}").map_err(|error| format!("telling a fleet: {error}"))?;
-        }
-        Ok(())
+        let inputs = self.children.iter_mut().filter_map(|(_, input)| input.as_mut());
+        inputs.into_iter().try_for_each(|input| child::tell(input, NAME, &order))
     }
 }
 
@@ -126,12 +102,7 @@ impl Drop for Children {
         self.children.iter_mut().for_each(|(_, input)| drop(input.take()));
         let deadline = Instant::now() + LEAVING_PATIENCE;
         for (child, _) in &mut self.children {
-            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            // Ending one that has ended is refused, and harmless.
-            let _ = child.kill();
-            let _ = child.wait();
+            child::see_off(child, deadline);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! exactly once and byte for byte, and no connection ended that must not.
 
 mod chain;
+mod child;
 mod children;
 mod clock;
 mod control;
@@ -20,6 +21,7 @@ mod report;
 mod scenario;
 mod stop;
 mod talk;
+mod waiting;
 mod wire;
 
 use std::process::ExitCode;

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use molva::{
-    ChainSide, Config, Engine, FromChain, Handle, Hash, Kind, Metrics, Payload, Request, SendError,
-    ToChain, Verdict,
+    ChainSide, Config, Engine, FromChain, Handle, Hash, Kind, Metrics, Payload, Request, ToChain,
+    Verdict,
 };
 use serde_json::{Map, Value, json};
 
 use crate::control::CONGESTION_CONTROL;
 use crate::flags::Serve;
+use crate::waiting::Waiting;
 
 /// Ids asked for that are remembered, so that each is asked for once.
 const ASKED_MAX: usize = 1 << 16;
@@ -23,9 +24,6 @@ const ASKED_MAX: usize = 1 << 16;
 /// Payloads kept for peers that ask for what was announced to them.
 const KEPT_MAX: usize = 4_096;
 const KEPT_BYTES_MAX: usize = 256 << 20;
-
-/// Commands that wait for room on the lane; beyond these a payload is not relayed.
-const WAITING_MAX: usize = 65_536;
 
 /// Where it listens, and how many it takes in, if neither a file nor a flag says it.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -143,11 +141,11 @@ struct WantingChain {
     kept: BTreeMap<Hash, Payload>,
     kept_order: VecDeque<Hash>,
     kept_bytes: usize,
-    waiting: VecDeque<FromChain>,
+    waiting: Waiting,
 }
 
 impl WantingChain {
-    const fn new(side: ChainSide) -> Self {
+    fn new(side: ChainSide) -> Self {
         Self {
             side,
             asked: BTreeSet::new(),
@@ -155,7 +153,7 @@ impl WantingChain {
             kept: BTreeMap::new(),
             kept_order: VecDeque::new(),
             kept_bytes: 0,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -163,20 +161,12 @@ impl WantingChain {
     fn run(mut self) {
         let mut events = Vec::new();
         loop {
-            let patience = if self.waiting.is_empty() { 100 } else { 1 };
-            if self.side.recv_batch(&mut events, 1_024, Duration::from_millis(patience)).is_err() {
+            if self.side.recv_batch(&mut events, 1_024, self.waiting.patience()).is_err() {
                 return;
             }
             events.drain(..).for_each(|event| self.on_event(event));
-            while let Some(command) = self.waiting.pop_front() {
-                match self.side.send(command) {
-                    Ok(()) => {}
-                    Err(SendError::Full(command)) => {
-                        self.waiting.push_front(command);
-                        break;
-                    }
-                    Err(SendError::Gone(_)) => return,
-                }
+            if self.waiting.send(&self.side).is_err() {
+                return;
             }
         }
     }
@@ -256,8 +246,6 @@ impl WantingChain {
     }
 
     fn send(&mut self, command: FromChain) {
-        if self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back(command);
-        }
+        self.waiting.push(command);
     }
 }

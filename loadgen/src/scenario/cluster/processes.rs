@@ -1,17 +1,17 @@
 //! The processes of engines, from the parent's side.
-//!
-//! Invariant: no child outlives the parent: it ends when its standard input closes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::words::{Event, Footprint, Order, Spec};
+use crate::child;
 
 /// The hidden subcommand that a child runs.
 pub(super) const COMMAND: &str = "engines";
+
+/// What complaints call a child.
+const NAME: &str = "a process of engines";
 
 /// How long a child may take to leave before it is ended.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,29 +38,10 @@ impl Processes {
 
     /// Starts one more; its index.
     pub(super) fn start(&mut self, spec: &Spec) -> Result<usize, String> {
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut child = Command::new(own)
-            .arg(COMMAND)
-            // A group of its own: Ctrl-C is for the parent, which ends its children in order.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("starting a process of engines: {error}"))?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (mut input, output) = (input.expect("it is piped"), output.expect("it is piped"));
-        write(&mut input, spec)?;
+        let (child, mut input, output) = child::start(COMMAND, NAME)?;
+        child::tell(&mut input, NAME, spec)?;
         let (index, tell) = (self.children.len(), self.tell.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let Ok(event) = serde_json::from_str(&line) else { break };
-                if tell.send((index, Some(event))).is_err() {
-                    return;
-                }
-            }
-            // Nobody listens when the run is over, and then it is no news.
-            let _ = tell.send((index, None));
-        });
+        child::hear(output, move |event| tell.send((index, event)).is_ok());
         self.children.push(Process { child, input: Some(input), footprint: Footprint::default() });
         Ok(index)
     }
@@ -97,7 +78,7 @@ impl Processes {
     /// Tells all that live.
     pub(super) fn order(&mut self, order: &Order) -> Result<(), String> {
         let inputs = self.children.iter_mut().filter_map(|process| process.input.as_mut());
-        inputs.into_iter().try_for_each(|input| write(input, order))
+        inputs.into_iter().try_for_each(|input| child::tell(input, NAME, order))
     }
 
     /// How many live.
@@ -111,22 +92,12 @@ impl Processes {
     }
 }
 
-fn write<T: serde::Serialize>(input: &mut ChildStdin, what: &T) -> Result<(), String> {
-    let line = serde_json::to_string(what).expect("it is plain data");
-    writeln!(input, "{line}").map_err(|error| format!("telling a process of engines: {error}"))
-}
-
 impl Drop for Processes {
     fn drop(&mut self) {
         self.children.iter_mut().for_each(|process| drop(process.input.take()));
         let deadline = Instant::now() + LEAVING_PATIENCE;
         for Process { child, .. } in &mut self.children {
-            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            // Ending one that has ended is refused, and harmless.
-            let _ = child.kill();
-            let _ = child.wait();
+            child::see_off(child, deadline);
         }
     }
 }

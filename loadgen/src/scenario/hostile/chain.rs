@@ -1,16 +1,15 @@
 //! The chain of an engine under attack: it checks what the honest clients write, judges what the
 //! attackers write, and serves whoever asks from one large block and one large transaction.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use molva::{ChainSide, FromChain, Kind, Network, Payload, Request, SendError, ToChain, Verdict};
+use molva::{ChainSide, FromChain, Kind, Network, Payload, Request, ToChain, Verdict};
 
 use crate::ledger::{Counts, Ledger, Written};
 use crate::talk::{INVALID_TAG, SPAM_TAG};
+use crate::waiting::Waiting;
 
 /// Bytes of the block that answers every request for one.
 const BLOCK_BYTES: usize = 1_000_000;
@@ -18,11 +17,7 @@ const BLOCK_BYTES: usize = 1_000_000;
 /// Bytes of the transaction that answers every request for one.
 const TRANSACTION_BYTES: usize = 100_000;
 
-/// Commands that wait for room on the lane.
-const WAITING_MAX: usize = 65_536;
-
 const BATCH: usize = 1_024;
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A running chain.
 pub(super) struct Chain {
@@ -41,7 +36,7 @@ impl Chain {
             ledger: Arc::clone(&ledger),
             block: seal(Kind::Block, BLOCK_BYTES)?,
             transaction: seal(Kind::Transaction, TRANSACTION_BYTES)?,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
         };
         let thread = std::thread::Builder::new().name("chain".into()).spawn(move || judge.run())?;
         Ok(Self { thread, ledger })
@@ -76,7 +71,7 @@ struct Judge {
     ledger: Arc<Mutex<Ledger>>,
     block: Payload,
     transaction: Payload,
-    waiting: VecDeque<FromChain>,
+    waiting: Waiting,
 }
 
 impl Judge {
@@ -84,21 +79,12 @@ impl Judge {
     fn run(mut self) {
         let mut events = Vec::with_capacity(BATCH);
         loop {
-            let patience =
-                if self.waiting.is_empty() { PATIENCE } else { Duration::from_millis(1) };
-            if self.side.recv_batch(&mut events, BATCH, patience).is_err() {
+            if self.side.recv_batch(&mut events, BATCH, self.waiting.patience()).is_err() {
                 return;
             }
             events.drain(..).for_each(|event| self.on_event(event));
-            while let Some(command) = self.waiting.pop_front() {
-                match self.side.send(command) {
-                    Ok(()) => {}
-                    Err(SendError::Full(command)) => {
-                        self.waiting.push_front(command);
-                        break;
-                    }
-                    Err(SendError::Gone(_)) => return,
-                }
+            if self.waiting.send(&self.side).is_err() {
+                return;
             }
         }
     }
@@ -131,8 +117,6 @@ impl Judge {
     }
 
     fn send(&mut self, command: FromChain) {
-        if self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back(command);
-        }
+        self.waiting.push(command);
     }
 }

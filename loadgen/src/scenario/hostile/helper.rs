@@ -1,13 +1,12 @@
 //! One child process of `hostile`, from the parent's side.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::child;
 use crate::talk::{Order, Role, Said};
 
 /// The hidden subcommand that it runs.
@@ -27,27 +26,11 @@ pub(super) struct Helper {
 impl Helper {
     /// Starts it.
     pub(super) fn start(name: &'static str, role: &Role) -> Result<Self, String> {
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut child = Command::new(own)
-            .arg(HELPER_COMMAND)
-            // A group of its own: Ctrl-C is for the parent, which ends its children in order.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("starting {name}: {error}"))?;
-        let input = child.stdin.take();
-        let output = child.stdout.take().expect("it is piped");
+        let (child, input, output) = child::start(HELPER_COMMAND, name)?;
         let (tell, said) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let Ok(word) = serde_json::from_str(&line) else { break };
-                if tell.send(word).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut helper = Self { name, child, input, said };
+        // When it says no more, its end of the channel is dropped with the thread.
+        child::hear(output, move |word| word.is_some_and(|word| tell.send(word).is_ok()));
+        let mut helper = Self { name, child, input: Some(input), said };
         helper.write(role)?;
         Ok(helper)
     }
@@ -73,21 +56,14 @@ impl Helper {
     }
 
     fn write(&mut self, line: &impl Serialize) -> Result<(), String> {
-        let line = serde_json::to_string(line).expect("it is plain data");
         let input = self.input.as_mut().ok_or("its input is closed")?;
-        writeln!(input, "{line}").map_err(|error| format!("telling {}: {error}", self.name))
+        child::tell(input, self.name, line)
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
         drop(self.input.take());
-        let deadline = Instant::now() + LEAVING_PATIENCE;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // Ending one that has ended is refused, and harmless.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        child::see_off(&mut self.child, Instant::now() + LEAVING_PATIENCE);
     }
 }

@@ -223,7 +223,7 @@ fn bridge_lanes(c: &mut Criterion) {
     let command = FromChain::Verdict { from: source(), payload, verdict: Verdict::Accept };
 
     group.bench_function(BenchmarkId::new("turn", "to_chain"), |b| {
-        let (mut loop_side, mut chain_side) = bridge::open(config).unwrap();
+        let (mut loop_side, mut chain_side) = bridge::open(config, &Network::DEV).unwrap();
         let push = |event| {
             loop_side.push(event);
             true
@@ -233,7 +233,7 @@ fn bridge_lanes(c: &mut Criterion) {
         });
     });
     group.bench_function(BenchmarkId::new("turn", "to_chain_one_by_one"), |b| {
-        let (mut loop_side, mut chain_side) = bridge::open(config).unwrap();
+        let (mut loop_side, mut chain_side) = bridge::open(config, &Network::DEV).unwrap();
         let push = |event| {
             loop_side.push(event);
             true
@@ -243,7 +243,7 @@ fn bridge_lanes(c: &mut Criterion) {
         });
     });
     group.bench_function(BenchmarkId::new("stream", "to_chain"), |b| {
-        let (mut loop_side, mut chain_side) = bridge::open(config).unwrap();
+        let (mut loop_side, mut chain_side) = bridge::open(config, &Network::DEV).unwrap();
         let push = |event| {
             let room = loop_side.room().items > 0;
             if room {
@@ -257,14 +257,14 @@ fn bridge_lanes(c: &mut Criterion) {
         });
     });
     group.bench_function(BenchmarkId::new("turn", "from_chain"), |b| {
-        let (mut loop_side, chain_side) = bridge::open(config).unwrap();
+        let (mut loop_side, chain_side) = bridge::open(config, &Network::DEV).unwrap();
         let push = |command| chain_side.send(command).is_ok();
         turn(b, command.clone(), push, |into| into.extend(std::iter::from_fn(|| loop_side.pop())));
     });
     for producers in [1, 2] {
         let id = BenchmarkId::new("stream", format!("from_chain,producers={producers}"));
         group.bench_function(id, |b| {
-            let (mut loop_side, chain_side) = bridge::open(config).unwrap();
+            let (mut loop_side, chain_side) = bridge::open(config, &Network::DEV).unwrap();
             let push = || {
                 let publisher = chain_side.publisher();
                 move |command| publisher.send(command).is_ok()

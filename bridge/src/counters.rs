@@ -11,11 +11,24 @@ use peer::{ChainTip, CloseReason};
 macro_rules! metrics {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
         /// What the engine has counted since it started, and some levels of this moment.
-        #[derive(Clone, PartialEq, Eq, Default, Debug)]
+        #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct Metrics {
             $($(#[$doc])+ pub $name: u64,)+
             /// Connections ended, by cause, in the order of [`CloseReason::ALL`].
             pub closed: [u64; CloseReason::ALL.len()],
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self { $($name: 0,)+ closed: [0; CloseReason::ALL.len()] }
+            }
+        }
+
+        impl Metrics {
+            /// All numbers but those by cause, by their names.
+            pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
         }
     };
 }
@@ -25,6 +38,8 @@ metrics! {
     peers_inbound,
     /// Level: established peers that we dialled.
     peers_outbound,
+    /// Level: established peers of either kind that speak our extension, and so open envelopes.
+    peers_extended,
     /// Level: open sockets, established or not.
     connections,
     /// Connections accepted.
@@ -49,6 +64,22 @@ metrics! {
     duplicates,
     /// Bytes of those.
     duplicate_bytes,
+    /// Bytes of headers that came, in whatever way.
+    header_bytes,
+    /// Those of them that had come before, or were here already.
+    header_bytes_twice,
+    /// Bytes of blocks that came, in whatever way.
+    block_bytes,
+    /// Those of them that had come before, or were here already.
+    block_bytes_twice,
+    /// Bytes of compact blocks that came, in whatever way.
+    compact_block_bytes,
+    /// Those of them that had come before, or were here already.
+    compact_block_bytes_twice,
+    /// Bytes of transactions that came, in whatever way.
+    transaction_bytes,
+    /// Those of them that had come before, or were here already.
+    transaction_bytes_twice,
     /// Frames of unknown kinds, skipped.
     unknown_frames,
     /// Relayed frames dropped because a send queue was full.
@@ -88,6 +119,39 @@ metrics! {
     /// Payloads not relayed to a peer that lacked them: its protocol version has no form for them,
     /// they were beyond its pace, or an archive was going out to it.
     relay_withheld,
+    /// Stem transactions sent to a successor.
+    stems_relayed,
+    /// Stem transactions that became public here.
+    stems_fluffed,
+    /// Payloads packed for peers that open envelopes, each once however many get it.
+    packed,
+    /// Bytes of their plain frames.
+    packed_plain_bytes,
+    /// Bytes of their envelopes.
+    packed_bytes,
+    /// Payloads that packing would have saved too little of, and that travel plain.
+    incompressible,
+    /// Envelopes opened on their way to the chain.
+    opened,
+    /// Envelopes that did not hold what they said.
+    bad_envelopes,
+    /// Level: jobs of the workers, and what waits behind them.
+    jobs_waiting,
+    /// Envelopes that nobody asked for and that were not opened: beyond what their sender may have
+    /// us open.
+    envelopes_passed_over,
+    /// Parts of our pool that peers were told.
+    pool_parts_told,
+    /// Parts of their pools that peers told when asked.
+    pool_parts_heard,
+    /// Transactions that we lacked of these, and asked for.
+    pool_wanted,
+    /// Wanted blocks that were asked of another: their peer was late, left, or did not have them.
+    blocks_reassigned,
+    /// Wanted blocks that were asked of a second peer, while the first was still waited for.
+    blocks_hedged,
+    /// Blocks that came when nobody waited for them any more; they are duplicates too.
+    blocks_late,
     /// How often the seeds were asked, since there was nobody left to dial.
     reseeds,
     /// Addresses that peers told and that were looked at.

@@ -2,8 +2,10 @@
 //!
 //! Many threads may push, one takes out. It is bounded in items and in payload bytes, and both are
 //! counted in one atomic word: a push reserves before it stores, so the bounds hold at every
-//! instant, whoever else is pushing. What an item takes beside its payload bytes is bounded with
-//! the items. A lane wakes nobody; see [`crate::Waker`].
+//! instant, whoever else is pushing. A job of the workers reserves when it begins and stores when
+//! it is done, so what it makes always has its place, and whoever asks sees it taken. What an item
+//! takes beside its payload bytes is bounded with the items. A lane wakes nobody; see
+//! [`crate::Waker`].
 
 use peer::{FromChain, ToChain};
 
@@ -34,15 +36,6 @@ impl Weigh for FromChain {
     fn bytes(&self) -> usize {
         Self::bytes(self)
     }
-}
-
-/// What came of a push.
-#[must_use]
-pub(crate) enum Pushed<T> {
-    /// It is on the lane.
-    Queued,
-    /// No room: here it is again.
-    Full(T),
 }
 
 /// What a lane still takes: so many items, of so many payload bytes together.
@@ -118,14 +111,15 @@ impl<T: Weigh> Lane<T> {
         self.queue.is_empty()
     }
 
-    pub(crate) fn push(&self, item: T) -> Pushed<T> {
-        if !self.reserve(item.bytes()) {
-            return Pushed::Full(item);
+    /// Stores an item in a place that was [reserved](Self::reserve) with so many bytes: at least
+    /// its own, and what it does not need is given back.
+    pub(crate) fn commit(&self, item: T, reserved: usize) {
+        let bytes = item.bytes();
+        assert!(bytes <= reserved, "an item outgrew its reservation");
+        if bytes < reserved {
+            self.give_back(0, reserved - bytes);
         }
-        match self.queue.push(item) {
-            Ok(()) => Pushed::Queued,
-            Err(_) => panic!("a place was reserved, and was not there"),
-        }
+        assert!(self.queue.push(item).is_ok(), "a place was reserved, and was not there");
     }
 
     /// Takes out one item. One thread does this.
@@ -137,6 +131,7 @@ impl<T: Weigh> Lane<T> {
 
     /// Takes out at most `max` items, and appends them. One thread does this.
     pub(crate) fn drain(&self, into: &mut Vec<T>, max: usize) -> usize {
+        // Counts what is only reserved, too.
         let here = Fill(self.fill.0.load(Ordering::Relaxed)).items();
         let max = max.min(here);
         into.reserve(max);
@@ -155,7 +150,9 @@ impl<T: Weigh> Lane<T> {
         taken
     }
 
-    fn reserve(&self, bytes: usize) -> bool {
+    /// Takes a place and so many bytes, for an item that is stored later, or given up. `false`:
+    /// there is no room.
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
         let places = self.bounds.items + self.reserved;
         let mut seen = self.fill.0.load(Ordering::Relaxed);
         loop {
@@ -178,7 +175,8 @@ impl<T: Weigh> Lane<T> {
         }
     }
 
-    fn give_back(&self, items: usize, bytes: usize) {
+    /// Gives back what was reserved, and what was taken out.
+    pub(crate) fn give_back(&self, items: usize, bytes: usize) {
         let before = Fill(self.fill.0.fetch_sub(Fill::new(items, bytes).0, Ordering::Release));
         assert!(before.items() >= items && before.bytes() >= bytes, "more taken than pushed");
     }

@@ -14,7 +14,7 @@
 //! A chain thread, complete:
 //!
 //! ```
-//! use bridge::{ChainSide, EngineEnd, FromChain, SendError, ToChain, Verdict};
+//! use bridge::{ChainSide, EngineEnd, FromChain, Network, SendError, ToChain, Verdict};
 //!
 //! fn chain(mut chain: ChainSide) -> EngineEnd {
 //!     loop {
@@ -36,7 +36,7 @@
 //!     }
 //! }
 //!
-//! let (loop_side, chain_side) = bridge::open(bridge::Config::default()).unwrap();
+//! let (loop_side, chain_side) = bridge::open(bridge::Config::default(), &Network::DEV).unwrap();
 //! let thread = bridge::spawn("chain", move || chain(chain_side)).unwrap();
 //! loop_side.end(EngineEnd::Stopped); // the engine does this
 //! assert_eq!(thread.join().unwrap(), EngineEnd::Stopped);
@@ -55,6 +55,7 @@ pub mod store;
 mod sync;
 mod thread;
 mod waker;
+mod workers;
 
 pub use chain_side::{ChainSide, Publisher};
 pub use codec::{Hash, Kind, Network, Payload, PayloadId};
@@ -65,7 +66,10 @@ pub use peer::{
     Archive, BanCause, ChainTip, CloseReason, ConnId, EVENTS_RESERVED, Freshness, FromChain,
     Request, SegmentId, Source, ToChain, Verdict,
 };
-pub use shared::{Config, EngineEnd, LaneError, SendError, open};
+#[cfg(not(loom))]
+pub use shared::open;
+pub use shared::{Config, EngineEnd, LaneError, SendError, open_with};
 pub use sync::Fd;
 pub use thread::spawn;
 pub use waker::Waker;
+pub use workers::{PackingConfig, PackingCounts, Worker};

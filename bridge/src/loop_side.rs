@@ -1,12 +1,17 @@
-//! The engine's end. Nothing here waits, and nothing but `end` makes a system call.
+//! The engine's end. Nothing here waits, and nothing makes a system call but an envelope for a
+//! worker that sleeps, and `end`, which waits for the workers.
 
-use peer::{FromChain, ToChain};
+use std::collections::VecDeque;
+use std::thread::JoinHandle;
+
+use peer::{ConnId, FromChain, ToChain};
 
 use crate::counters::Counters;
-use crate::lane::{Pushed, Room};
+use crate::lane::Room;
 use crate::shared::{EngineEnd, Shared};
 use crate::sync::{Arc, Fd, Ordering};
 use crate::waker::Waker;
+use crate::workers::PackingCounts;
 
 /// What a sleeping loop is to be woken for, beside the calls of a [`Waker`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,11 +33,20 @@ pub struct LoopSide {
     shared: Arc<Shared>,
     /// Something was pushed since the chain's sleep was last looked at.
     pushed: bool,
+    /// Pushed and not handed over yet: bounded by the lane, on which each has its place.
+    late: VecDeque<ToChain>,
+    /// Threads of the workers; they end before this does.
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl LoopSide {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pushed: false }
+        Self { shared, pushed: false, late: VecDeque::new(), workers: Vec::new() }
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn joins(&mut self, worker: JoinHandle<()>) {
+        self.workers.push(worker);
     }
 
     /// What the lane to the chain still takes, without the places kept for events that wait for no
@@ -53,6 +67,10 @@ impl LoopSide {
 
     /// Hands an event to the chain. If the chain is gone, the event is dropped.
     ///
+    /// An envelope goes to a worker, and the chain gets what it holds; if it does not hold what it
+    /// says, [`pop`](Self::pop) tells [`FromChain::BadEnvelope`]. What comes behind it from the
+    /// same connection, or behind it in the row of blocks that the chain wants, waits for it.
+    ///
     /// # Panics
     ///
     /// If there is no [`room`](Self::room) for it, nor a kept place.
@@ -60,16 +78,52 @@ impl LoopSide {
         if self.chain_gone() {
             return;
         }
-        match self.shared.to_chain.push(event) {
-            Pushed::Queued => self.pushed = true,
-            Pushed::Full(_) => panic!("pushed without room on the lane to the chain"),
+        let bytes = event.bytes();
+        let reserved = self.shared.to_chain.reserve(bytes);
+        assert!(reserved, "pushed without room on the lane to the chain");
+        if self.late.is_empty() && self.shared.workers.passes(&event) {
+            self.shared.to_chain.commit(event, bytes);
+            self.pushed = true;
+        } else {
+            self.late.push_back(event);
+            self.hand_over(false);
         }
+    }
+
+    /// What jobs are under way for, or may be, goes where it belongs, unless a worker is at that
+    /// place just now.
+    fn hand_over(&mut self, waits: bool) {
+        if self.late.is_empty() {
+            return;
+        }
+        let Self { shared, pushed, late, .. } = self;
+        shared.workers.on_way_out(late, waits, |event, bytes| {
+            shared.to_chain.commit(event, bytes);
+            *pushed = true;
+        });
+    }
+
+    /// This connection opens envelopes: what is delivered to it is worth packing.
+    pub fn opens(&self, conn: ConnId) {
+        self.shared.workers.note_opener(conn);
+    }
+
+    /// So many peers open envelopes now: what is spread is worth packing if any does.
+    pub fn set_openers(&self, count: u64) {
+        self.shared.workers.set_openers(count);
+    }
+
+    /// What the workers have done, and have to do.
+    #[must_use]
+    pub fn packing_counts(&self) -> PackingCounts {
+        self.shared.workers.counts()
     }
 
     /// Once a turn, after the pushes: whether the chain sleeps and something is there for it. The
     /// caller adds one to [`chain_fd`](Self::chain_fd) then, which it will not be told again.
     #[must_use]
     pub fn chain_waits(&mut self) -> bool {
+        self.hand_over(false);
         // An empty lane: the chain took everything before it fell asleep.
         std::mem::take(&mut self.pushed)
             && !self.shared.to_chain.is_empty()
@@ -82,9 +136,11 @@ impl LoopSide {
         self.shared.chain_waker.fd()
     }
 
-    /// Takes the oldest command of the chain.
+    /// Takes the oldest command of the chain; bad envelopes come before all.
     pub fn pop(&mut self) -> Option<FromChain> {
-        self.shared.from_chain.pop()
+        let Some(bad) = self.shared.workers.take_bad() else { return self.shared.from_chain.pop() };
+        self.shared.to_chain.give_back(1, 0);
+        Some(bad)
     }
 
     /// The eventfd that the loop sleeps on. It need not be read: each wake adds one, and a
@@ -100,13 +156,17 @@ impl LoopSide {
     /// is free.
     #[must_use]
     pub fn prepare_sleep(&mut self, wanted: Wanted) -> bool {
+        // Handed over only now, the chain may have to be woken for it: not before another turn.
+        let late = !self.late.is_empty();
+        self.hand_over(false);
         let shared = &self.shared;
         shared.loop_starved.store(wanted.room, Ordering::Relaxed);
         shared.loop_waker.announce();
         let called = shared.loop_waker.take_called();
-        let commands = wanted.commands && !shared.from_chain.is_empty();
+        let here = !shared.from_chain.is_empty() || shared.workers.has_bad();
+        let commands = wanted.commands && here;
         let room = wanted.room && shared.to_chain.is_half_free();
-        let may_sleep = !called && !commands && !room;
+        let may_sleep = !called && !commands && !room && !late;
         if !may_sleep {
             self.awake();
         }
@@ -130,7 +190,7 @@ impl LoopSide {
     /// Whether the [`ChainSide`](crate::ChainSide) was dropped. Publishers may be left.
     #[must_use]
     pub fn chain_gone(&self) -> bool {
-        self.shared.chain_gone.load(Ordering::Acquire)
+        self.shared.is_chain_gone()
     }
 
     /// The shared numbers.
@@ -139,16 +199,26 @@ impl LoopSide {
         &self.shared.counters
     }
 
-    /// Tells the chain how the engine ended, after what is on its lane. Commands that the loop has
-    /// not taken are dropped.
-    pub fn end(self, end: EngineEnd) {
+    /// Tells the chain how the engine ended, after what is on its lane or on its way there.
+    /// Commands that the loop has not taken are dropped.
+    pub fn end(mut self, end: EngineEnd) {
+        self.finish(end);
+    }
+
+    fn finish(&mut self, end: EngineEnd) {
+        self.hand_over(true);
+        self.shared.workers.stop();
+        for worker in self.workers.drain(..) {
+            // One that panicked has said so itself.
+            drop(worker.join());
+        }
         self.shared.finish(end);
     }
 }
 
 impl Drop for LoopSide {
     fn drop(&mut self) {
-        self.shared.finish(if std::thread::panicking() {
+        self.finish(if std::thread::panicking() {
             EngineEnd::Panicked("its thread unwound".to_owned())
         } else {
             EngineEnd::Stopped

@@ -3,17 +3,18 @@
 use std::io;
 use std::sync::OnceLock;
 
-use codec::Limits;
+use codec::{Limits, Network};
 use peer::{EVENTS_RESERVED, FromChain, ToChain};
 
 use crate::chain_side::ChainSide;
 use crate::counters::Counters;
-use crate::lane::{BYTES_LIMIT, ITEMS_LIMIT, Lane, Pushed, Room};
+use crate::lane::{BYTES_LIMIT, ITEMS_LIMIT, Lane, Room};
 use crate::loop_side::LoopSide;
 use crate::sync::{Arc, AtomicBool, Ordering, fence};
 use crate::waker::Waker;
+use crate::workers::{LEVEL_MAX, PackingConfig, WORKERS_MAX, WayIn, Worker, Workers};
 
-/// Largest frame of mainnet and testnet, in bytes: 10,784,267.
+/// Largest frame of mainnet and testnet, in bytes, that of an envelope: 10,784,305.
 const FRAME_BYTES_MAX: usize = Limits::MAINNET.frame_bytes_max() as usize;
 
 /// Largest frames that the smallest byte bound of a lane takes: half of it takes one, because a
@@ -27,23 +28,26 @@ const LANE_ITEMS_MIN: usize = 2;
 /// for events that the core makes without a credit.
 const LANE_ITEMS_MAX: usize = ITEMS_LIMIT - EVENTS_RESERVED;
 
-/// Bounds of the lanes.
+/// Bounds of the lanes, and what is done on the way.
 ///
 /// The places of the items are reserved at once, at most 104 bytes for each: 8 MB by default. An
 /// item weighs its payload bytes; what it takes beside them is small (150 bytes for a payload, 640
-/// for the longest request) and bounded with the items.
+/// for the longest request) and bounded with the items. A payload's envelope is always shorter than
+/// the payload, and not weighed: a lane may hold as many bytes of envelopes again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Events on the lane to the chain, 2 to 16,777,215 less [`EVENTS_RESERVED`]: so many places
     /// more are kept for events that wait for no room.
     pub to_chain_items: usize,
-    /// Payload bytes on the lane to the chain, from 21,568,534 (twice the largest frame of mainnet)
+    /// Payload bytes on the lane to the chain, from 21,568,610 (twice the largest frame of mainnet)
     /// to 2^40 - 1. A network with larger frames needs at least twice its largest.
     pub to_chain_bytes: usize,
     /// Commands on the lane from the chain, within the same limits.
     pub from_chain_items: usize,
     /// Payload bytes on the lane from the chain; same limits as on the lane to it.
     pub from_chain_bytes: usize,
+    /// Who packs payloads on the way, and which.
+    pub packing: PackingConfig,
 }
 
 impl Default for Config {
@@ -60,13 +64,14 @@ impl Default for Config {
             from_chain_items: 8_192,
             // As the other way: what was received may be handed back to be relayed.
             from_chain_bytes: 64 << 20,
+            packing: PackingConfig::default(),
         }
     }
 }
 
-/// A bound of a lane that cannot be.
+/// A setting that cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("lanes.{name} is {value}, and must be {min} to {max}")]
+#[error("{name} is {value}, and must be {min} to {max}")]
 pub struct LaneError {
     /// The setting.
     pub name: &'static str,
@@ -88,11 +93,15 @@ impl Config {
         let frame = usize::try_from(frame_bytes_max).unwrap_or(usize::MAX);
         let bytes_min = frame.max(FRAME_BYTES_MAX).saturating_mul(LANE_FRAMES_MIN);
         let (items, bytes) = ((LANE_ITEMS_MIN, LANE_ITEMS_MAX), (bytes_min, BYTES_LIMIT));
+        let PackingConfig { workers, enabled: _, bytes_min, level } = self.packing;
         let bounds = [
-            ("to_chain_items", self.to_chain_items, items),
-            ("to_chain_bytes", self.to_chain_bytes, bytes),
-            ("from_chain_items", self.from_chain_items, items),
-            ("from_chain_bytes", self.from_chain_bytes, bytes),
+            ("lanes.to_chain_items", self.to_chain_items, items),
+            ("lanes.to_chain_bytes", self.to_chain_bytes, bytes),
+            ("lanes.from_chain_items", self.from_chain_items, items),
+            ("lanes.from_chain_bytes", self.from_chain_bytes, bytes),
+            ("packing.workers", workers, (1, WORKERS_MAX)),
+            ("packing.bytes_min", bytes_min, (1, BYTES_LIMIT)),
+            ("packing.level", level.into(), (1, LEVEL_MAX.into())),
         ];
         for (name, value, (min, max)) in bounds {
             if !(min..=max).contains(&value) {
@@ -102,13 +111,15 @@ impl Config {
         Ok(())
     }
 
-    /// Bytes that both lanes take at most: their places and the payloads in them.
+    /// Bytes that both lanes take at most, their places and the payloads in them with their
+    /// envelopes, and the workers beside them.
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
         let items = self.to_chain_items.saturating_add(self.from_chain_items);
         let places = items.saturating_add(EVENTS_RESERVED).saturating_mul(PLACE_BYTES);
         let payloads = self.to_chain_bytes.saturating_add(self.from_chain_bytes);
-        places.saturating_add(payloads)
+        let lanes = places.saturating_add(payloads.saturating_mul(2));
+        lanes.saturating_add(self.packing.memory_bytes())
     }
 
     /// Of the lane to the chain, and of the lane from it.
@@ -125,14 +136,30 @@ const PLACE_BYTES: usize = 104;
 
 const _: () = assert!(size_of::<ToChain>() <= 96 && size_of::<FromChain>() <= 96);
 
-/// Makes the two sides.
+/// Makes the two sides for this network, and starts the workers between them.
 ///
 /// # Errors
 ///
-/// `InvalidInput` with a [`LaneError`] if a bound is out of its limits; else what the system says
-/// when it has no eventfd to give (two are made).
-pub fn open(config: Config) -> io::Result<(LoopSide, ChainSide)> {
-    config.check(0).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+/// `InvalidInput` with a [`LaneError`] if a setting is out of its limits; else what the system says
+/// when it has no eventfd (two are made), no thread or no memory to give.
+#[cfg(not(loom))]
+pub fn open(config: Config, network: &Network) -> io::Result<(LoopSide, ChainSide)> {
+    let (mut loop_side, chain_side, workers) = open_with(config, network)?;
+    for worker in workers {
+        // The sides are dropped if there is no thread for one of them, and end the others.
+        loop_side.joins(crate::thread::spawn("molva-worker", move || worker.run())?);
+    }
+    Ok((loop_side, chain_side))
+}
+
+/// Makes the two sides, and the workers for whoever runs them: a model checker does.
+pub fn open_with(
+    config: Config,
+    network: &Network,
+) -> io::Result<(LoopSide, ChainSide, Vec<Worker>)> {
+    config
+        .check(network.limits.frame_bytes_max())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let [to_chain, from_chain] = config.bounds();
     let shared = Arc::new(Shared {
         to_chain: Lane::new(to_chain, EVENTS_RESERVED),
@@ -144,8 +171,11 @@ pub fn open(config: Config) -> io::Result<(LoopSide, ChainSide)> {
         ended: AtomicBool::new(false),
         end: OnceLock::new(),
         counters: Counters::default(),
+        workers: Workers::new(config.packing, network.clone()),
     });
-    Ok((LoopSide::new(Arc::clone(&shared)), ChainSide::new(shared)))
+    let workers = (0..config.packing.workers).map(|_| Worker::new(&shared));
+    let workers = workers.collect::<io::Result<_>>()?;
+    Ok((LoopSide::new(Arc::clone(&shared)), ChainSide::new(shared), workers))
 }
 
 /// How the engine ended.
@@ -188,6 +218,7 @@ pub(crate) struct Shared {
     ended: AtomicBool,
     end: OnceLock<EngineEnd>,
     pub(crate) counters: Counters,
+    pub(crate) workers: Workers,
 }
 
 impl Shared {
@@ -196,13 +227,27 @@ impl Shared {
         if self.ended.load(Ordering::Relaxed) {
             return Err(SendError::Gone(command));
         }
-        match self.from_chain.push(command) {
-            Pushed::Queued => {
+        let bytes = command.bytes();
+        if !self.from_chain.reserve(bytes) {
+            return Err(SendError::Full(command));
+        }
+        match self.workers.on_way_in(command) {
+            WayIn::Free(command) => {
+                self.from_chain.commit(command, bytes);
                 self.loop_waker.notify();
                 Ok(())
             }
-            Pushed::Full(command) => Err(SendError::Full(command)),
+            WayIn::Taken => Ok(()),
+            WayIn::Stopped(command) => {
+                self.from_chain.give_back(1, bytes);
+                Err(SendError::Gone(command))
+            }
         }
+    }
+
+    /// Nobody will take events any more.
+    pub(crate) fn is_chain_gone(&self) -> bool {
+        self.chain_gone.load(Ordering::Acquire)
     }
 
     /// The chain took events: wakes a loop that waits for room once half of it is there.

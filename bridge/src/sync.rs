@@ -1,9 +1,14 @@
 //! Where atomics, storage and eventfds come from, so that a model checker can stand in for them.
 //!
 //! Ordinarily they are std's, crossbeam's and the kernel's. Under `--cfg loom` they are loom's,
-//! and the two things that loom cannot see into are replaced: the storage of a lane by a mutexed
-//! `VecDeque`, the eventfd by a counter with a condition variable. What the model proves is our
-//! own protocol around them; that the crossbeam queue and eventfd keep their word is theirs.
+//! and the things that loom cannot see into are replaced: the storage of a lane by a mutexed
+//! `VecDeque`, the eventfd by a counter with a condition variable, the lock of the workers by
+//! loom's. What the model proves is our own protocol around them; that the crossbeam queue, the
+//! eventfd and the lock keep their word is theirs.
+//!
+//! Numbers that order nothing (counts, hints) stay std's in the model too.
+
+pub(crate) use std::sync::atomic::AtomicU64 as Hint;
 
 #[cfg(not(loom))]
 mod real {
@@ -11,8 +16,42 @@ mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
     pub(crate) use crossbeam_queue::ArrayQueue as Queue;
+    use parking_lot::{Condvar, Mutex};
 
     pub(crate) use crate::event::Event;
+
+    pub(crate) type Guard<'a, T> = parking_lot::MutexGuard<'a, T>;
+
+    /// A value behind a lock, and who waits for it to change.
+    #[derive(Default)]
+    pub(crate) struct Monitor<T> {
+        value: Mutex<T>,
+        changed: Condvar,
+    }
+
+    impl<T> Monitor<T> {
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
+            self.value.lock()
+        }
+
+        /// `None`: somebody holds it.
+        pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+            self.value.try_lock()
+        }
+
+        pub(crate) fn wait<'a>(&'a self, mut guard: Guard<'a, T>) -> Guard<'a, T> {
+            self.changed.wait(&mut guard);
+            guard
+        }
+
+        pub(crate) fn wake_one(&self) {
+            self.changed.notify_one();
+        }
+
+        pub(crate) fn wake_all(&self) {
+            self.changed.notify_all();
+        }
+    }
 
     /// The file descriptor of an eventfd, lent.
     pub type Fd<'a> = std::os::fd::BorrowedFd<'a>;
@@ -37,6 +76,38 @@ mod model {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     use loom::sync::{Condvar, Mutex};
+
+    pub(crate) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
+
+    /// In the place of the other one.
+    #[derive(Default)]
+    pub(crate) struct Monitor<T> {
+        value: Mutex<T>,
+        changed: Condvar,
+    }
+
+    impl<T> Monitor<T> {
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
+            self.value.lock().unwrap()
+        }
+
+        /// Waits for whoever holds it: one who tries again and again never ends in the model.
+        pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+            Some(self.lock())
+        }
+
+        pub(crate) fn wait<'a>(&'a self, guard: Guard<'a, T>) -> Guard<'a, T> {
+            self.changed.wait(guard).unwrap()
+        }
+
+        pub(crate) fn wake_one(&self) {
+            self.changed.notify_one();
+        }
+
+        pub(crate) fn wake_all(&self) {
+            self.changed.notify_all();
+        }
+    }
 
     /// In the place of a file descriptor.
     pub type Fd<'a> = &'a Event;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bridge::{
     ChainSide, Config, ConnId, EngineEnd, Freshness, FromChain, Hash, Kind, LoopSide, Network,
-    Payload, Publisher, Request, SendError, Source, ToChain, Wanted,
+    PackingConfig, Payload, Publisher, Request, SendError, Source, ToChain, Wanted,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -104,7 +104,7 @@ fn receive_all(
     config: Config,
     mut receive: impl FnMut(&mut ChainSide, &mut Vec<ToChain>) -> Result<(), EngineEnd>,
 ) {
-    let (loop_side, mut chain_side) = bridge::open(config).unwrap();
+    let (loop_side, mut chain_side) = bridge::open(config, &Network::DEV).unwrap();
     let engine = bridge::spawn("engine", move || push_all(loop_side)).unwrap();
     let mut expected = 0;
     let mut events = Vec::new();
@@ -159,7 +159,7 @@ fn a_million_events_with_a_poll_of_ones_own() {
 
 #[test]
 fn a_million_commands_of_four_producers() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let each = ITEMS / 4;
     let produce = |producer: u32, publisher: Publisher| {
         bridge::spawn("producer", move || {
@@ -193,7 +193,7 @@ fn a_million_commands_of_four_producers() {
 
 #[test]
 fn a_full_lane_gives_the_command_back() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let publisher = chain_side.publisher();
     (0..16).for_each(|number| publisher.send(command(0, number)).unwrap());
     let error = chain_side.send(command(0, 16)).unwrap_err();
@@ -206,12 +206,12 @@ fn a_full_lane_gives_the_command_back() {
 #[test]
 fn bytes_are_bounded_and_come_back() {
     let large = payload(10_784_256);
-    let config = Config { from_chain_bytes: 21_568_534, ..Config::default() };
-    let (mut loop_side, chain_side) = bridge::open(config).unwrap();
+    let config = Config { from_chain_bytes: 21_568_610, ..Config::default() };
+    let (mut loop_side, chain_side) = bridge::open(config, &Network::DEV).unwrap();
     chain_side.publish(large.clone()).unwrap();
     chain_side.publish(large.clone()).unwrap();
-    let full = chain_side.publish(payload(0));
-    assert_eq!(full, Err(SendError::Full(FromChain::Publish(payload(0)))));
+    let full = chain_side.publish(payload(66));
+    assert_eq!(full, Err(SendError::Full(FromChain::Publish(payload(66)))));
     chain_side.send(command(0, 0)).unwrap(); // weighs no payload bytes
     assert!(loop_side.pop().is_some());
     chain_side.publish(large).unwrap();
@@ -219,16 +219,16 @@ fn bytes_are_bounded_and_come_back() {
 
 #[test]
 fn room_tells_exactly_what_may_be_pushed() {
-    let config = Config { to_chain_items: 3, to_chain_bytes: 21_568_534 + 11, ..Config::default() };
-    let (mut loop_side, mut chain_side) = bridge::open(config).unwrap();
+    let config = Config { to_chain_items: 3, to_chain_bytes: 21_568_610, ..Config::default() };
+    let (mut loop_side, mut chain_side) = bridge::open(config, &Network::DEV).unwrap();
     let event = |body_bytes| {
         let payload = payload(body_bytes);
         ToChain::Payload { from: SOURCE, payload, freshness: Freshness::New }
     };
     loop_side.push(event(10_784_256));
     loop_side.push(event(10_784_256));
-    assert_eq!((loop_side.room().items, loop_side.room().bytes), (1, 11));
-    loop_side.push(event(0));
+    assert_eq!((loop_side.room().items, loop_side.room().bytes), (1, 76));
+    loop_side.push(event(65));
     assert_eq!((loop_side.room().items, loop_side.room().bytes), (0, 0));
     assert!(loop_side.prepare_sleep(ALL));
     chain_side.recv().unwrap();
@@ -242,13 +242,13 @@ fn room_tells_exactly_what_may_be_pushed() {
 #[test]
 #[should_panic(expected = "pushed without room")]
 fn a_push_without_room_is_our_own_bug() {
-    let (mut loop_side, _chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, _chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     (0..=16 + RESERVED).for_each(|number| loop_side.push(event(number)));
 }
 
 #[test]
 fn a_full_lane_takes_what_places_are_kept_for_and_tells_of_none() {
-    let (mut loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, mut chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     (0..16).for_each(|number| loop_side.push(event(number)));
     for number in 16..16 + RESERVED {
         assert_eq!(loop_side.room().items, 0);
@@ -266,7 +266,7 @@ fn a_full_lane_takes_what_places_are_kept_for_and_tells_of_none() {
 
 #[test]
 fn a_wait_ends_by_its_timeout() {
-    let (_loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    let (_loop_side, mut chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let wait = Duration::from_millis(1);
     assert_eq!(chain_side.recv_timeout(wait), Ok(None));
     assert_eq!(chain_side.recv_batch(&mut Vec::new(), 9, wait), Ok(0));
@@ -276,7 +276,7 @@ fn a_wait_ends_by_its_timeout() {
 
 #[test]
 fn an_awake_chain_costs_no_wake() {
-    let (mut loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, mut chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     loop_side.push(event(0));
     assert!(!loop_side.chain_waits(), "it has announced no sleep");
     assert_eq!(chain_side.try_recv(), Ok(Some(event(0))));
@@ -290,7 +290,7 @@ fn an_awake_chain_costs_no_wake() {
 
 #[test]
 fn an_awake_loop_costs_no_wake() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     chain_side.send(command(0, 0)).unwrap();
     assert!(!readable(loop_side.wake_fd(), Duration::ZERO));
     assert!(!loop_side.prepare_sleep(COMMANDS), "there is a command");
@@ -302,7 +302,7 @@ fn an_awake_loop_costs_no_wake() {
 
 #[test]
 fn commands_that_are_held_back_keep_nobody_awake_and_calls_still_do() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let held_back = Wanted { commands: false, room: false };
     chain_side.send(command(0, 0)).unwrap();
     assert!(loop_side.prepare_sleep(held_back));
@@ -315,7 +315,7 @@ fn commands_that_are_held_back_keep_nobody_awake_and_calls_still_do() {
 
 #[test]
 fn a_call_keeps_the_loop_awake_once() {
-    let (mut loop_side, _chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, _chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let waker = loop_side.waker();
     waker.wake();
     assert!(!loop_side.prepare_sleep(COMMANDS));
@@ -328,7 +328,7 @@ fn a_call_keeps_the_loop_awake_once() {
 
 #[test]
 fn a_panic_reaches_the_chain_after_what_was_pushed() {
-    let (mut loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, mut chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let engine = bridge::spawn("engine", move || {
         loop_side.push(event(0));
         panic!("on purpose");
@@ -341,7 +341,7 @@ fn a_panic_reaches_the_chain_after_what_was_pushed() {
 
 #[test]
 fn publishers_outlive_the_engine() {
-    let (loop_side, mut chain_side) = bridge::open(small()).unwrap();
+    let (loop_side, mut chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let publisher = chain_side.publisher();
     publisher.send(command(0, 0)).unwrap();
     loop_side.end(EngineEnd::Panicked("at noon".to_owned()));
@@ -354,7 +354,7 @@ fn publishers_outlive_the_engine() {
 
 #[test]
 fn a_side_that_ends_frees_what_is_on_its_lane() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     let payload = payload(100);
     let freshness = Freshness::New;
     loop_side.push(ToChain::Payload { from: SOURCE, payload: payload.clone(), freshness });
@@ -371,7 +371,7 @@ fn a_side_that_ends_frees_what_is_on_its_lane() {
 
 #[test]
 fn a_sleeping_loop_learns_that_the_chain_is_gone() {
-    let (mut loop_side, chain_side) = bridge::open(small()).unwrap();
+    let (mut loop_side, chain_side) = bridge::open(small(), &Network::DEV).unwrap();
     assert!(loop_side.prepare_sleep(COMMANDS));
     drop(chain_side);
     assert!(readable(loop_side.wake_fd(), Duration::ZERO));
@@ -385,24 +385,31 @@ fn a_sleeping_loop_learns_that_the_chain_is_gone() {
 #[test]
 fn bounds_that_could_stall_are_refused_by_name() {
     let refused = |config: Config| {
-        let error = bridge::open(config).err()?;
+        let error = bridge::open(config, &Network::DEV).err()?;
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         Some(error.to_string())
     };
     let default = Config::default();
-    let least = Config { to_chain_items: 2, to_chain_bytes: 21_568_534, ..default };
+    let packing = default.packing;
+    let with = |packing| Config { packing, ..default };
+    let least = Config { to_chain_items: 2, to_chain_bytes: 21_568_610, ..default };
     assert_eq!(refused(least), None);
     for (name, config) in [
-        ("to_chain_items", Config { to_chain_items: 1, ..default }),
-        ("from_chain_items", Config { from_chain_items: 1 << 24, ..default }),
-        ("to_chain_bytes", Config { to_chain_bytes: 21_568_533, ..default }),
-        ("from_chain_bytes", Config { from_chain_bytes: 1 << 40, ..default }),
+        ("lanes.to_chain_items", Config { to_chain_items: 1, ..default }),
+        ("lanes.from_chain_items", Config { from_chain_items: 1 << 24, ..default }),
+        ("lanes.to_chain_bytes", Config { to_chain_bytes: 21_568_609, ..default }),
+        ("lanes.from_chain_bytes", Config { from_chain_bytes: 1 << 40, ..default }),
+        ("packing.workers", with(PackingConfig { workers: 0, ..packing })),
+        ("packing.workers", with(PackingConfig { workers: 17, ..packing })),
+        ("packing.level", with(PackingConfig { level: 0, ..packing })),
+        ("packing.level", with(PackingConfig { level: 10, ..packing })),
+        ("packing.bytes_min", with(PackingConfig { bytes_min: 0, ..packing })),
     ] {
         let told = refused(config).expect(name);
-        assert!(told.starts_with(&format!("lanes.{name} is ")), "{told}");
+        assert!(told.starts_with(&format!("{name} is ")), "{told}");
     }
     // A network with larger frames needs more.
-    assert_eq!(least.check(10_784_267), Ok(()));
-    let error = least.check(10_784_268).unwrap_err();
-    assert_eq!((error.name, error.min), ("to_chain_bytes", 21_568_536));
+    assert_eq!(least.check(10_784_305), Ok(()));
+    let error = least.check(10_784_306).unwrap_err();
+    assert_eq!((error.name, error.min), ("lanes.to_chain_bytes", 21_568_612));
 }

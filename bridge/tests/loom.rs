@@ -15,30 +15,38 @@ use std::sync::{Arc, LazyLock};
 use bridge::FromChain::Publish;
 use bridge::{
     ChainSide, Config, ConnId, EngineEnd, Freshness, FromChain, Hash, Kind, LoopSide, Network,
-    Payload, Request, SendError, Source, ToChain, Wanted,
+    PackingConfig, Payload, Request, SendError, Source, ToChain, Wanted, Worker,
 };
+use codec::{Envelope, Message, Packing};
 use loom::thread;
 
-const BYTES: usize = 21_568_534;
+const BYTES: usize = 21_568_610;
 
-/// Half of a lane's bytes: two fit, if nothing else is there.
+/// About half of a lane's bytes: two fit, if nothing else is there.
 static LARGE: LazyLock<Payload> = LazyLock::new(|| {
     let body = vec![0; 10_784_256];
     Payload::seal(&Network::DEV, Kind::KernelSegment, &body).expect("within the limit")
 });
 
 fn open(items: usize) -> (LoopSide, ChainSide) {
-    bridge::open(Config {
+    let (loop_side, chain_side, _nobody) = open_with_worker(items);
+    (loop_side, chain_side)
+}
+
+fn open_with_worker(items: usize) -> (LoopSide, ChainSide, Worker) {
+    let config = Config {
         to_chain_items: items,
         to_chain_bytes: BYTES,
         from_chain_items: items,
         from_chain_bytes: BYTES,
-    })
-    .unwrap()
+        packing: PackingConfig { bytes_min: 32, ..PackingConfig::default() },
+    };
+    let (loop_side, chain_side, mut workers) = bridge::open_with(config, &Network::DEV).unwrap();
+    (loop_side, chain_side, workers.pop().unwrap())
 }
 
 static SMALL: LazyLock<Payload> = LazyLock::new(|| {
-    Payload::seal(&Network::DEV, Kind::Transaction, &[0; 1]).expect("within the limit")
+    Payload::seal(&Network::DEV, Kind::Transaction, &[0; 66]).expect("within the limit")
 });
 
 const SOURCE: Source = Source {
@@ -318,5 +326,123 @@ fn commands_that_race_with_the_end_are_taken_or_come_back() {
         }
         engine.join().unwrap();
         assert_eq!(publisher.send(command(0)), Err(SendError::Gone(command(0))));
+    });
+}
+
+/// A block that packs to less than half.
+static BLOCK: LazyLock<Payload> = LazyLock::new(|| {
+    Payload::seal(&Network::DEV, Kind::Block, &[0; 128]).expect("within the limit")
+});
+
+/// It in an envelope that needs no packing, behind its id or another one.
+fn envelope(id: Hash) -> ToChain {
+    let (body, network) = (BLOCK.body(), Network::DEV);
+    let inside = Envelope {
+        kind: Kind::Block,
+        packing: Packing::Stored,
+        plain_bytes: body.len() as u32,
+        id,
+        data: body,
+    };
+    let payload = Message::Packed(inside).to_payload(&network, 3).expect("within the limit");
+    ToChain::Payload { from: SOURCE, payload, freshness: Freshness::New }
+}
+
+/// A job may end at any moment: what comes behind it waits or passes, and never overtakes it. The
+/// end waits for what is being opened.
+#[test]
+fn what_stands_behind_an_envelope_comes_after_it_and_wakes_the_chain() {
+    explore(2, || {
+        let (mut loop_side, mut chain_side, worker) = open_with_worker(2);
+        let worker = thread::spawn(move || worker.run());
+        let chain = thread::spawn(move || {
+            let opened = chain_side.recv();
+            assert!(matches!(opened, Ok(ToChain::Payload { payload, .. }) if payload == *BLOCK));
+            assert_eq!(chain_side.recv(), Ok(event(1)));
+            assert_eq!(chain_side.recv(), Err(EngineEnd::Stopped));
+        });
+        loop_side.push(envelope(BLOCK.id()));
+        loop_side.push(event(1));
+        end_of_turn(&mut loop_side);
+        loop_side.end(EngineEnd::Stopped);
+        chain.join().unwrap();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_bad_envelope_wakes_the_loop_and_gives_its_room_back_once() {
+    explore(3, || {
+        let (mut loop_side, chain_side, worker) = open_with_worker(2);
+        let worker = thread::spawn(move || worker.run());
+        loop_side.push(envelope(Hash([7; 32])));
+        assert_eq!(loop_side.room().items, 1);
+        loop {
+            match loop_side.pop() {
+                Some(FromChain::BadEnvelope { from, .. }) => break assert_eq!(from, SOURCE),
+                Some(other) => panic!("{other:?}"),
+                None => sleep(&mut loop_side, false),
+            }
+        }
+        assert_eq!((loop_side.room().items, loop_side.room().bytes), (2, BYTES));
+        drop(loop_side);
+        drop(chain_side);
+        worker.join().unwrap();
+    });
+}
+
+/// Two jobs and a plain delivery behind one of them, while the loop takes what is there.
+#[test]
+fn deliveries_to_one_peer_stay_in_order_whenever_a_job_ends() {
+    explore(2, || {
+        let (mut loop_side, chain_side, worker) = open_with_worker(3);
+        let (peer, other) = (SOURCE.conn, ConnId::new(2, 1));
+        loop_side.opens(peer);
+        loop_side.opens(other);
+        let worker = thread::spawn(move || worker.run());
+        let chain = thread::spawn(move || {
+            let deliver = |to, payload: &Payload| {
+                let payload = payload.clone();
+                chain_side.send(FromChain::Deliver { to, payload }).unwrap();
+            };
+            deliver(peer, &BLOCK);
+            deliver(other, &BLOCK);
+            deliver(peer, &SMALL);
+            chain_side // dropped later: its own wake would hide a lost one
+        });
+        let mut came = Vec::new();
+        while came.len() < 3 {
+            match loop_side.pop() {
+                Some(FromChain::Deliver { to, payload }) => came.push((to, payload.kind())),
+                Some(other) => panic!("{other:?}"),
+                None => sleep(&mut loop_side, false),
+            }
+        }
+        came.retain(|(to, _)| *to == peer);
+        assert_eq!(came, [(peer, Kind::Block), (peer, Kind::Transaction)]);
+        drop(chain.join().unwrap());
+        drop(loop_side);
+        worker.join().unwrap();
+    });
+}
+
+/// Both directions at once, and an end that gives up what is to be packed.
+#[test]
+fn the_end_may_come_with_jobs_under_way() {
+    explore(2, || {
+        let (mut loop_side, chain_side, worker) = open_with_worker(2);
+        loop_side.opens(SOURCE.conn);
+        let worker = thread::spawn(move || worker.run());
+        let chain = thread::spawn(move || {
+            let deliver = FromChain::Deliver { to: SOURCE.conn, payload: BLOCK.clone() };
+            match chain_side.send(deliver) {
+                Ok(()) | Err(SendError::Gone(_)) => {}
+                Err(SendError::Full(_)) => panic!("the lane is empty"),
+            }
+        });
+        loop_side.push(envelope(BLOCK.id()));
+        loop_side.end(EngineEnd::Stopped);
+        chain.join().unwrap();
+        worker.join().unwrap();
     });
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use crate::block::{Block, CompactBlock};
 use crate::form::{Form, Forms};
-use crate::format::{PayloadFormat, check};
+use crate::format::check;
 use crate::frame::Kind;
 use crate::limits::Limits;
 use crate::message::Message;
@@ -67,7 +67,7 @@ pub fn convert<'a>(
     network: &Network,
 ) -> Result<Cow<'a, [u8]>, NotConvertible> {
     let (from, to) = (Form::of_version(from_version), Form::of_version(to_version));
-    if network.format == PayloadFormat::Opaque || from == to || !has_forms(kind) {
+    if network.format.is_opaque() || from == to || !has_forms(kind) {
         return Ok(Cow::Borrowed(body));
     }
     let not_canonical = |version| move |error| NotConvertible::NotCanonical { version, error };

@@ -54,11 +54,26 @@ pub enum Kind {
     RangeProofSegment = 26,
     GetKernelSegment = 27,
     KernelSegment = 28,
+    // From here on Molva's own, for peers that offer `Capabilities::EXTENSION`.
+    Packed = 64,
+    Have = 65,
+    Coming = 66,
+    Want = 67,
+    NotFound = 68,
+    GetBlocks = 69,
+    GetPool = 70,
+    PoolIds = 71,
+    WantPool = 72,
 }
+
+/// First byte of the kinds that are Molva's own.
+const EXTENSION_FIRST: usize = Kind::Packed as usize;
+/// How many kinds are grin's: those from 0 on.
+const GRIN_KINDS: usize = Kind::KernelSegment as usize + 1;
 
 impl Kind {
     /// Every kind, in the order of its byte.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 38] = [
         Self::Error,
         Self::Hand,
         Self::Shake,
@@ -88,12 +103,33 @@ impl Kind {
         Self::RangeProofSegment,
         Self::GetKernelSegment,
         Self::KernelSegment,
+        Self::Packed,
+        Self::Have,
+        Self::Coming,
+        Self::Want,
+        Self::NotFound,
+        Self::GetBlocks,
+        Self::GetPool,
+        Self::PoolIds,
+        Self::WantPool,
     ];
 
     /// The kind of this byte; `None` is an unknown kind, which is skipped.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
-        if (byte as usize) < Self::ALL.len() { Some(Self::ALL[byte as usize]) } else { None }
+        let byte = byte as usize;
+        let index = match byte {
+            EXTENSION_FIRST.. => GRIN_KINDS + byte - EXTENSION_FIRST,
+            _ if byte < GRIN_KINDS => byte,
+            _ => return None,
+        };
+        if index < Self::ALL.len() { Some(Self::ALL[index]) } else { None }
+    }
+
+    /// Whether only peers that offer `Capabilities::EXTENSION` may send it, and get it.
+    #[must_use]
+    pub const fn is_extension(self) -> bool {
+        self as usize >= EXTENSION_FIRST
     }
 
     /// Whether a body of this kind is the chain's, to be passed on as it came. Such a body must be
@@ -352,6 +388,39 @@ impl FrameDecoder {
         matches!(self.state, Partial::Skip(_))
     }
 
+    /// What is here of the body that is being assembled.
+    #[must_use]
+    pub fn body_so_far(&self) -> &[u8] {
+        match &self.state {
+            Partial::Body { bytes, .. } => &bytes[FRAME_HEADER_BYTES..],
+            Partial::None | Partial::Header { .. } | Partial::Skip(_) | Partial::Attachment(_) => {
+                &[]
+            }
+        }
+    }
+
+    /// Gives up the frame that is being assembled: what is here is dropped, the rest will be passed
+    /// over as if its kind were unknown. Does nothing if no body is being assembled.
+    ///
+    /// ```
+    /// use codec::{FrameDecoder, Kind, Network, Payload};
+    /// let frame = Payload::seal(&Network::DEV, Kind::Transaction, b"known").unwrap();
+    /// let (mut first, mut rest) = frame.frame().split_at(13);
+    /// let mut decoder = FrameDecoder::default();
+    /// assert_eq!(decoder.next(&mut first, &Network::DEV), Ok(None));
+    /// assert_eq!(decoder.body_so_far(), b"kn");
+    /// decoder.skip_rest();
+    /// assert_eq!((decoder.body_so_far(), decoder.buffered_bytes()), (&b""[..], 0));
+    /// assert_eq!(decoder.next(&mut rest, &Network::DEV), Ok(None));
+    /// assert!(rest.is_empty() && decoder.is_empty());
+    /// ```
+    pub fn skip_rest(&mut self) {
+        if let Partial::Body { bytes, total, .. } = &self.state {
+            // A whole body leaves at once, so that something is missing here.
+            self.state = Partial::Skip((*total - bytes.len()) as u64);
+        }
+    }
+
     /// The known kind being assembled, the bytes of it here and the bytes of the whole frame.
     #[must_use]
     pub fn assembling(&self) -> Option<(Kind, usize, usize)> {
@@ -528,5 +597,28 @@ fn grow(bytes: &mut Vec<u8>, more: usize, total: usize) {
     if needed > bytes.capacity() {
         let capacity = needed.max(bytes.capacity() * 2).min(total);
         bytes.reserve_exact(capacity - bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_the_kind_that_has_it_or_none() {
+        for byte in 0..=u8::MAX {
+            let expected = Kind::ALL.into_iter().find(|kind| *kind as u8 == byte);
+            assert_eq!(Kind::from_byte(byte), expected, "{byte}");
+        }
+        assert!(Kind::ALL.is_sorted());
+        let ours = Kind::ALL.into_iter().filter(|kind| kind.is_extension());
+        assert_eq!(ours.count(), Kind::ALL.len() - GRIN_KINDS);
+    }
+
+    #[test]
+    fn none_of_our_own_kinds_is_a_payload() {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_extension()) {
+            assert!(!kind.is_payload() && !kind.is_relay() && !kind.is_chain_data(), "{kind:?}");
+        }
     }
 }

@@ -35,6 +35,9 @@ impl Capabilities {
     /// Serves segments of the unspent outputs.
     pub const PIBD_HIST_1: Self = Self(0x40);
 
+    /// Speaks Molva's own messages, kinds from 64 up. One of the private bits.
+    pub const EXTENSION: Self = Self(0x0100_0000);
+
     /// What a grin node tells: all but `BLOCK_HIST`.
     pub const GRIN_NODE: Self = Self(0x5f);
 

@@ -39,6 +39,15 @@
 //! | 24 | OutputSegment | segment of features `u8`, commitment 33; hash |
 //! | 26 | RangeProofSegment | segment of length `u64`, range proof 675 |
 //! | 28 | KernelSegment | segment of kernels |
+//! | 64 | Packed | kind, packing `u8`; plain length `u32`; id: hash; data |
+//! | 65, 66 | Have, Coming | count `u16`, offers |
+//! | 67, 68 | Want, NotFound | count `u16`, items |
+//! | 69 | GetBlocks | hash of the first block, count `u16` |
+//! | 70 | GetPool | salt, start `u64` |
+//! | 71, 72 | PoolIds, WantPool | salt, start, end `u64`; count `u16`, short ids of 6 bytes |
+//!
+//! Those from 64 on are Molva's own, for peers that offer [`Capabilities::EXTENSION`]. What they
+//! mean is in `docs/wire.md`.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -56,6 +65,8 @@
 //! | proof (of a segment) | count `u64`, hashes |
 //! | block of the bitmap | chunks `u8`, mode `u8`; mode 0: 128 bytes a chunk; |
 //! | | 1, 2: count `u16`, indices `u16` of the bits that are set, or clear |
+//! | item | kind `u8`: Block, CompactBlock or Transaction; id: hash |
+//! | offer | item; plain length `u32` |
 //!
 //! Both sides use the smaller of the two versions that Hand and Shake tell. Sizes and limits are in
 //! [`limits`]: a length over the limit of its kind is refused from the 11 header bytes. Frames of
@@ -70,7 +81,7 @@
 //! - Value to frame: [`Message::encode_frame`] into a buffer that is used again,
 //!   [`Message::to_payload`] into shared memory.
 //! - Body to payload: [`Payload::seal`] frames bytes once; the [id](Payload::id) follows from the
-//!   network's [`PayloadFormat`].
+//!   network's [`PayloadFormat`]. Its [envelope](Payload::with_packed) may go with it.
 //! - Payload of one version to another: [`Payload::convert`], by [`convert`]. [`Payload::forms`]
 //!   tells whom it suits as it is.
 //!
@@ -99,6 +110,7 @@ mod archive;
 mod bitmap;
 mod block;
 mod convert;
+mod extension;
 mod form;
 mod format;
 mod frame;
@@ -118,6 +130,10 @@ pub use archive::{Archive, ArchiveRequest};
 pub use bitmap::{BITMAP_BLOCK_BYTES, BitmapBlock, BitmapBlocks, BitmapSegment};
 pub use block::{Block, BlockHeader, CompactBlock, Locator, Proof, ShortId, ShortIdKey};
 pub use convert::{NotConvertible, convert};
+pub use extension::{
+    BlockRange, ENVELOPE_HEAD_BYTES, Envelope, GetPool, Item, Offer, Packing, PoolId, PoolPart,
+    Record, Records,
+};
 pub use form::{Form, Forms};
 pub use format::{PayloadFormat, check};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader, Kind, Split, split};

@@ -2,8 +2,9 @@
 //!
 //! Source: the grin protocol, frame length limits. A kind has a nominal limit, and a reader accepts
 //! up to four times that: the factor is not slack, a real mainnet header of 400 to 415 bytes
-//! exceeds its nominal 365.
+//! exceeds its nominal 365. The limits of Molva's own kinds follow from their fields, to the byte.
 
+use crate::extension::{ENVELOPE_HEAD_BYTES, Envelope, Item, Offer, PoolId, Record};
 use crate::frame::Kind;
 
 /// Magic (2), kind (1), body length (8, big-endian).
@@ -26,6 +27,16 @@ pub const SEGMENT_ITEMS_MAX: u64 = 1_000_000;
 
 /// Highest segment of the bitmap of unspent outputs: 2^13 chunks of 1,024 bits.
 pub const BITMAP_SEGMENT_HEIGHT_MAX: u8 = 13;
+
+/// Most records of one Have, Coming, Want, NotFound, PoolIds or WantPool. Guess: a thousand
+/// announcements are more than a turn has, and fill 38 kB.
+pub const RECORDS_MAX: usize = 1_024;
+
+/// Most blocks of one GetBlocks.
+pub const RANGE_BLOCKS_MAX: u16 = 128;
+
+/// Bytes of blocks that one GetBlocks is answered with at most, unless the first alone has more.
+pub const RANGE_BYTES_MAX: usize = 4 << 20;
 
 /// Longest user agent we send. A Hand has room for about 400 bytes of it, a Shake for 296.
 pub const USER_AGENT_BYTES_MAX: usize = 128;
@@ -95,11 +106,43 @@ impl Limits {
         self.proof_nonces
     }
 
-    /// Most bytes of a body of this kind that a reader accepts: four times the nominal limit.
-    /// Decided from the 11 header bytes alone.
+    /// Most bytes of a body of this kind that a reader accepts: four times the nominal limit, or
+    /// the longest that there can be of a kind of our own. Decided from the 11 header bytes alone.
     #[must_use]
     pub const fn body_bytes_max(&self, kind: Kind) -> u64 {
-        NOMINAL_FACTOR * self.nominal_bytes(kind)
+        if kind.is_extension() {
+            self.extension_bytes_max(kind)
+        } else {
+            NOMINAL_FACTOR * self.nominal_bytes(kind)
+        }
+    }
+
+    /// Our own messages need no factor: they end with their last field, and their sizes are known.
+    const fn extension_bytes_max(&self, kind: Kind) -> u64 {
+        let records = RECORDS_MAX as u64;
+        match kind {
+            Kind::Packed => ENVELOPE_HEAD_BYTES as u64 + self.packed_bytes_max(),
+            Kind::Have | Kind::Coming => 2 + Offer::BYTES as u64 * records,
+            Kind::Want | Kind::NotFound => 2 + Item::BYTES as u64 * records,
+            Kind::GetBlocks => 32 + 2,
+            Kind::GetPool => 8 + 8,
+            Kind::PoolIds | Kind::WantPool => 8 + 8 + 8 + 2 + PoolId::BYTES as u64 * records,
+            _ => 0,
+        }
+    }
+
+    /// The longest body that an envelope may hold: packed it is never longer. Where blocks are
+    /// heavy that is a segment, where they are light it is Headers.
+    const fn packed_bytes_max(&self) -> u64 {
+        let (mut longest, mut i) = (0, 0);
+        while i < Kind::ALL.len() {
+            let kind = Kind::ALL[i];
+            if Envelope::may_hold(kind) && self.body_bytes_max(kind) > longest {
+                longest = self.body_bytes_max(kind);
+            }
+            i += 1;
+        }
+        longest
     }
 
     /// Most bytes of a body of an unknown kind, which is skipped and not stored.
@@ -147,6 +190,7 @@ impl Limits {
             | Kind::OutputSegment
             | Kind::RangeProofSegment
             | Kind::KernelSegment => 2 * self.block_bytes,
+            _ => 0,
         }
     }
 }
@@ -154,6 +198,8 @@ impl Limits {
 const _: () = assert!(Limits::MAINNET.block_bytes == 1_348_032);
 const _: () = assert!(Limits::MAINNET.body_bytes_max(Kind::Block) == 5_392_128);
 const _: () = assert!(Limits::MAINNET.body_bytes_max(Kind::Header) >= 415, "real headers must fit");
+const _: () = assert!(Limits::MAINNET.body_bytes_max(Kind::Packed) == 10_784_256 + 38);
+const _: () = assert!(RECORDS_MAX <= u16::MAX as usize, "a list's count has two bytes");
 const _: () = assert!(USER_AGENT_BYTES_MAX <= 296, "a Shake must have room for it");
 const _: () = assert!(
     Limits::MAINNET.body_bytes_max(Kind::Hand) == (64 + 2 * 7 + USER_AGENT_READ_BYTES_MAX) as u64
@@ -170,6 +216,17 @@ mod tests {
             let frame = |kind| FRAME_HEADER_BYTES as u64 + limits.body_bytes_max(kind);
             let longest = Kind::ALL.into_iter().map(frame).max();
             assert_eq!(Some(limits.frame_bytes_max()), longest, "weight {weight}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_has_room_for_the_longest_body_that_it_may_hold() {
+        for (weight, longest) in [(40_000, Kind::KernelSegment), (250, Kind::Headers)] {
+            let limits = Limits::new(weight, 42);
+            let room = limits.body_bytes_max(Kind::Packed) - ENVELOPE_HEAD_BYTES as u64;
+            assert_eq!(room, limits.body_bytes_max(longest), "weight {weight}");
+            let held = Kind::ALL.into_iter().filter(|kind| Envelope::may_hold(*kind));
+            assert!(held.into_iter().all(|kind| limits.body_bytes_max(kind) <= room));
         }
     }
 }

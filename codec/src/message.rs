@@ -2,13 +2,15 @@
 //!
 //! [`Message::decode`] does all that can be done with a body and its network alone, in one pass and
 //! without an allocation; what it gives borrows from the body. Bodies of the chain
-//! ([`Kind::is_payload`]) must be canonical: the same value never has two bodies in one form. Other
-//! messages may go on behind their last field, as grin allows, so that later versions can add some.
+//! ([`Kind::is_payload`]) and Molva's own messages ([`Kind::is_extension`]) must be canonical: the
+//! same value never has two bodies in one form. Other messages may go on behind their last field,
+//! as grin allows, so that later versions can add some.
 
 use crate::addr::PeerAddrs;
 use crate::archive::{Archive, ArchiveRequest};
 use crate::bitmap::BitmapSegment;
 use crate::block::{Block, BlockHeader, CompactBlock, Locator};
+use crate::extension::{BlockRange, Envelope, GetPool, Item, Offer, PoolPart, Records};
 use crate::frame::{FrameHeader, Kind};
 use crate::handshake::{Capabilities, Hand, Shake};
 use crate::headers::Headers;
@@ -80,6 +82,24 @@ pub enum Message<'a> {
     GetKernelSegment(SegmentId),
     /// A segment of the kernels.
     KernelSegment(KernelSegment<'a>),
+    /// A body of another kind, behind its id.
+    Packed(Envelope<'a>),
+    /// The sender has these: ask for them.
+    Have(Records<'a, Offer>),
+    /// The sender is receiving these: do not send them unasked.
+    Coming(Records<'a, Offer>),
+    /// Asks for these, each to be answered by itself or by a NotFound.
+    Want(Records<'a, Item>),
+    /// The sender does not have these.
+    NotFound(Records<'a, Item>),
+    /// Asks for blocks in a row.
+    GetBlocks(BlockRange),
+    /// Asks what is in the pool.
+    GetPool(GetPool),
+    /// What is in a part of the pool.
+    PoolIds(PoolPart<'a>),
+    /// Asks for these transactions of a part of the pool.
+    WantPool(PoolPart<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -138,9 +158,18 @@ impl<'a> Message<'a> {
             }
             Kind::GetKernelSegment => Self::GetKernelSegment(SegmentId::decode(reader, context)?),
             Kind::KernelSegment => Self::KernelSegment(KernelSegment::decode(reader, context)?),
+            Kind::Packed => Self::Packed(Envelope::decode(reader, context)?),
+            Kind::Have => Self::Have(Records::decode(reader, context)?),
+            Kind::Coming => Self::Coming(Records::decode(reader, context)?),
+            Kind::Want => Self::Want(Records::decode(reader, context)?),
+            Kind::NotFound => Self::NotFound(Records::decode(reader, context)?),
+            Kind::GetBlocks => Self::GetBlocks(BlockRange::decode(reader, context)?),
+            Kind::GetPool => Self::GetPool(GetPool::decode(reader, context)?),
+            Kind::PoolIds => Self::PoolIds(PoolPart::decode(reader, context)?),
+            Kind::WantPool => Self::WantPool(PoolPart::decode(reader, context)?),
         };
         // grin measures Headers too, which it reads piece by piece.
-        if kind.is_payload() || kind == Kind::Headers {
+        if kind.is_payload() || kind.is_extension() || kind == Kind::Headers {
             reader.finish()?;
         }
         Ok(message)
@@ -179,6 +208,15 @@ impl<'a> Message<'a> {
             Self::RangeProofSegment(_) => Kind::RangeProofSegment,
             Self::GetKernelSegment(_) => Kind::GetKernelSegment,
             Self::KernelSegment(_) => Kind::KernelSegment,
+            Self::Packed(_) => Kind::Packed,
+            Self::Have(_) => Kind::Have,
+            Self::Coming(_) => Kind::Coming,
+            Self::Want(_) => Kind::Want,
+            Self::NotFound(_) => Kind::NotFound,
+            Self::GetBlocks(_) => Kind::GetBlocks,
+            Self::GetPool(_) => Kind::GetPool,
+            Self::PoolIds(_) => Kind::PoolIds,
+            Self::WantPool(_) => Kind::WantPool,
         }
     }
 
@@ -217,6 +255,12 @@ impl<'a> Message<'a> {
             Self::OutputSegment(segment) => segment.encode(writer, version),
             Self::RangeProofSegment(segment) => segment.encode(writer, version),
             Self::KernelSegment(segment) => segment.encode(writer, version),
+            Self::Packed(envelope) => envelope.encode(writer, version),
+            Self::Have(offers) | Self::Coming(offers) => offers.encode(writer, version),
+            Self::Want(items) | Self::NotFound(items) => items.encode(writer, version),
+            Self::GetBlocks(range) => range.encode(writer, version),
+            Self::GetPool(part) => part.encode(writer, version),
+            Self::PoolIds(part) | Self::WantPool(part) => part.encode(writer, version),
             Self::GetBlock(hash)
             | Self::GetCompactBlock(hash)
             | Self::GetTransaction(hash)

@@ -7,6 +7,7 @@ use blake2b_simd::Params;
 use blake2b_simd::many::{HashManyJob, hash_many};
 
 use crate::convert::{NotConvertible, convert, forms};
+use crate::extension::{ENVELOPE_HEAD_BYTES, Envelope};
 use crate::form::{Form, Forms};
 use crate::format::PayloadFormat;
 use crate::frame::{Frame, FrameHeader, Kind};
@@ -133,7 +134,16 @@ enum Bytes {
     /// Copied from where it was borrowed, beside its reference count.
     Copied(Arc<[u8]>),
     /// The very buffer that it was assembled in.
-    Assembled(Arc<Vec<u8>>),
+    Assembled(Arc<Assembled>),
+}
+
+/// A buffer of its own, and what belongs to it.
+struct Assembled {
+    frame: Vec<u8>,
+    /// The id, where it was computed beforehand.
+    id: Option<PayloadId>,
+    /// The same body in an envelope.
+    packed: Option<Payload>,
 }
 
 const _: () = assert!(size_of::<Payload>() <= 24, "queues hold many of these");
@@ -196,7 +206,7 @@ impl Payload {
     #[must_use]
     pub fn piece(bytes: Vec<u8>) -> Self {
         Self {
-            bytes: Bytes::Assembled(Arc::new(bytes)),
+            bytes: Bytes::assembled(bytes),
             kind: None,
             format: PayloadFormat::Opaque,
             proof_nonces: 1,
@@ -206,7 +216,7 @@ impl Payload {
 
     /// Takes a whole frame, header included.
     pub(crate) fn new(network: &Network, kind: Kind, frame: Vec<u8>) -> Self {
-        Self::with(network, kind, Bytes::Assembled(Arc::new(frame)))
+        Self::with(network, kind, Bytes::assembled(frame))
     }
 
     fn with(network: &Network, kind: Kind, bytes: Bytes) -> Self {
@@ -250,7 +260,7 @@ impl Payload {
     pub fn frame(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Copied(bytes) => bytes,
-            Bytes::Assembled(bytes) => bytes,
+            Bytes::Assembled(bytes) => &bytes.frame,
         }
     }
 
@@ -264,10 +274,95 @@ impl Payload {
     }
 
     /// The id that the network's format gives to this body. Each call computes it, about a
-    /// microsecond for a transaction: who needs it twice keeps it.
+    /// microsecond for a transaction: who needs it twice keeps it, or [has it
+    /// kept](Payload::with_id).
     #[must_use]
     pub fn id(&self) -> PayloadId {
-        self.format.id(self.kind(), self.body(), &self.limits())
+        let computed = || self.format.id(self.kind(), self.body(), &self.limits());
+        self.kept_id().unwrap_or_else(computed)
+    }
+
+    fn kept_id(&self) -> Option<PayloadId> {
+        match &self.bytes {
+            Bytes::Copied(_) => None,
+            Bytes::Assembled(assembled) => assembled.id,
+        }
+    }
+
+    /// The same with its id computed now, on this thread, so that nobody computes it again. The
+    /// bytes are copied if others own them too, or if they were copied off the stream.
+    #[must_use]
+    pub fn with_id(self) -> Self {
+        if self.kept_id().is_some() {
+            return self;
+        }
+        let id = self.id();
+        self.rebuilt(|assembled| assembled.id = Some(id))
+    }
+
+    /// The same with its body in an envelope beside it, for peers that open such. The bytes are
+    /// copied as by [`Payload::with_id`]. A [conversion](Payload::convert) that changes the body
+    /// leaves the envelope behind.
+    ///
+    /// # Panics
+    ///
+    /// If `packed` is no envelope of this kind: it was made from this payload, or this from it.
+    #[must_use]
+    pub fn with_packed(self, packed: Self) -> Self {
+        let held = packed.envelope().map(|(kind, ..)| kind);
+        assert_eq!(held, self.kind, "an envelope of this kind");
+        self.rebuilt(|assembled| assembled.packed = Some(packed))
+    }
+
+    /// The same body in an envelope, if that was made.
+    #[must_use]
+    pub fn packed(&self) -> Option<&Self> {
+        match &self.bytes {
+            Bytes::Copied(_) => None,
+            Bytes::Assembled(assembled) => assembled.packed.as_ref(),
+        }
+    }
+
+    /// What an envelope says that it holds: kind, id, bytes of the plain body. Read, not judged:
+    /// that is what [`Envelope`] does. `None` if it is none.
+    #[must_use]
+    pub fn envelope(&self) -> Option<(Kind, PayloadId, u32)> {
+        let (Some(Kind::Packed), Some((head, _))) =
+            (self.kind, self.body().split_first_chunk::<ENVELOPE_HEAD_BYTES>())
+        else {
+            return None;
+        };
+        let (bytes, id) = head[2..].split_first_chunk::<4>()?;
+        let id = Hash(*id.first_chunk()?);
+        let kind = Kind::from_byte(head[0]).filter(|kind| Envelope::may_hold(*kind))?;
+        Some((kind, id, u32::from_be_bytes(*bytes)))
+    }
+
+    /// The header of this block or compact block, as a payload of its own, of the same id. `None`
+    /// if it is neither, if the network's format does not tell where the header ends, or if the
+    /// body ends before.
+    #[must_use]
+    pub fn header(&self, network: &Network) -> Option<Self> {
+        if !matches!(self.kind, Some(Kind::Block | Kind::CompactBlock)) {
+            return None;
+        }
+        let length = self.format.header_of(self.body(), &self.limits())?;
+        Self::seal(network, Kind::Header, &self.body()[..length]).ok()
+    }
+
+    fn rebuilt(self, change: impl FnOnce(&mut Assembled)) -> Self {
+        let mut assembled = match self.bytes {
+            Bytes::Copied(bytes) => Assembled { frame: bytes.to_vec(), id: None, packed: None },
+            Bytes::Assembled(shared) => {
+                Arc::try_unwrap(shared).unwrap_or_else(|shared| Assembled {
+                    frame: shared.frame.clone(),
+                    id: shared.id,
+                    packed: shared.packed.clone(),
+                })
+            }
+        };
+        change(&mut assembled);
+        Self { bytes: Bytes::Assembled(Arc::new(assembled)), ..self }
     }
 
     /// The forms that its body may be read in: all of them if no version changes it. Empty if it is
@@ -283,7 +378,7 @@ impl Payload {
     pub fn forms(&self) -> Forms {
         match self.format {
             PayloadFormat::Grin => forms(self.kind(), self.body(), &self.limits()),
-            PayloadFormat::Opaque => Forms::ALL,
+            PayloadFormat::Opaque | PayloadFormat::Headed { .. } => Forms::ALL,
         }
     }
 
@@ -320,6 +415,12 @@ impl Payload {
     }
 }
 
+impl Bytes {
+    fn assembled(frame: Vec<u8>) -> Self {
+        Self::Assembled(Arc::new(Assembled { frame, id: None, packed: None }))
+    }
+}
+
 /// Behind the hash and the height of a TxHashSetArchive.
 fn attachment_bytes(body: &[u8]) -> Option<u64> {
     body.get(40..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
@@ -342,3 +443,109 @@ impl PartialEq for Payload {
 }
 
 impl Eq for Payload {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extension::Packing;
+    use crate::message::Message;
+
+    const HEADED: Network =
+        Network { format: PayloadFormat::Headed { header_bytes: 4 }, ..Network::DEV };
+
+    fn block() -> Payload {
+        Payload::seal(&HEADED, Kind::Block, b"headbody").unwrap()
+    }
+
+    fn envelope_of(payload: &Payload) -> Payload {
+        let envelope = Envelope {
+            kind: payload.kind(),
+            packing: Packing::Stored,
+            plain_bytes: payload.body().len() as u32,
+            id: payload.id(),
+            data: payload.body(),
+        };
+        Message::Packed(envelope).to_payload(&HEADED, 1000).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_kept_and_the_same() {
+        let (plain, id) = (block(), Hash::of(b"head"));
+        let address = plain.frame().as_ptr();
+        let kept = plain.with_id();
+        assert_eq!((kept.kept_id(), kept.id()), (Some(id), id));
+        assert_eq!(kept.frame().as_ptr(), address, "a sole owner copies nothing");
+
+        let shared = kept.clone();
+        let again = kept.with_id();
+        assert_eq!(again.frame().as_ptr(), address, "nor who has it already");
+        assert_eq!(shared.clone().kept_id(), Some(id), "whoever owns it has the id");
+
+        let other = block();
+        let (first, second) = (other.clone().with_id(), other);
+        assert_eq!((first.kept_id(), second.kept_id()), (Some(id), None), "it is copied");
+        assert_eq!((first.reference_count(), second.reference_count()), (1, 1));
+        assert_eq!(first, second);
+
+        let copied = Payload::from_frame(&HEADED, Frame::Borrowed(Kind::Block, first.frame()));
+        assert_eq!(copied.clone().with_id(), copied);
+        assert_eq!(copied.with_id().kept_id(), Some(id));
+    }
+
+    #[test]
+    fn a_packed_form_travels_with_the_plain_one() {
+        let plain = block().with_id();
+        let packed = envelope_of(&plain);
+        assert_eq!(packed.envelope(), Some((Kind::Block, plain.id(), 8)));
+        assert_eq!((plain.packed(), plain.envelope()), (None, None));
+
+        let both = plain.clone().with_packed(packed.clone());
+        assert_eq!(both.packed(), Some(&packed));
+        assert_eq!(both.kept_id(), Some(plain.id()), "the id stays");
+        assert_eq!((both.clone().packed(), plain.packed()), (Some(&packed), None));
+        assert_eq!(both.convert(&HEADED, 2).unwrap().packed(), Some(&packed), "the same body");
+
+        let copied = Payload::from_frame(&HEADED, Frame::Borrowed(Kind::Block, plain.frame()));
+        assert_eq!(copied.with_packed(packed.clone()).packed(), Some(&packed));
+    }
+
+    #[test]
+    #[should_panic(expected = "an envelope of this kind")]
+    fn a_packed_form_is_of_the_same_kind() {
+        let other = Payload::seal(&HEADED, Kind::Transaction, b"headbody").unwrap();
+        let _ = block().with_packed(envelope_of(&other));
+    }
+
+    #[test]
+    fn bytes_that_are_no_envelope_tell_nothing() {
+        let whole = envelope_of(&block());
+        for length in 0..ENVELOPE_HEAD_BYTES {
+            let cut = Payload::seal(&HEADED, Kind::Packed, &whole.body()[..length]).unwrap();
+            assert_eq!(cut.envelope(), None);
+        }
+        let head = &whole.body()[..ENVELOPE_HEAD_BYTES];
+        let cut = Payload::seal(&HEADED, Kind::Packed, head).unwrap();
+        assert_eq!(cut.envelope(), whole.envelope(), "the head is enough");
+        for byte in [Kind::StemTransaction as u8, Kind::Ping as u8, Kind::Packed as u8, 40, 255] {
+            let mut body = whole.body().to_vec();
+            body[0] = byte;
+            let odd = Payload::seal(&HEADED, Kind::Packed, &body).unwrap();
+            assert_eq!(odd.envelope(), None, "kind {byte}");
+        }
+        assert_eq!(Payload::piece(whole.body().to_vec()).envelope(), None);
+    }
+
+    #[test]
+    fn a_block_gives_its_header() {
+        let header = block().header(&HEADED).expect("four bytes");
+        assert_eq!((header.kind(), header.body()), (Kind::Header, &b"head"[..]));
+        assert_eq!(header.id(), block().id());
+        let body = |kind, body: &[u8]| Payload::seal(&HEADED, kind, body).unwrap();
+        assert_eq!(body(Kind::CompactBlock, b"head").header(&HEADED), Some(header));
+        assert_eq!(body(Kind::Block, b"hea").header(&HEADED), None);
+        assert_eq!(body(Kind::Transaction, b"headbody").header(&HEADED), None);
+        assert_eq!(body(Kind::Header, b"head").header(&HEADED), None);
+        let opaque = Payload::seal(&Network::DEV, Kind::Block, b"headbody").unwrap();
+        assert_eq!(opaque.header(&Network::DEV), None, "who could tell");
+    }
+}

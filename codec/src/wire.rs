@@ -230,6 +230,50 @@ pub enum DecodeError {
         /// Bits that the block has.
         bits: u32,
     },
+    /// A kind that may not stand in an envelope, or is not asked for by an id.
+    #[error("kind {kind} inside a message")]
+    BadInnerKind {
+        /// The byte.
+        kind: u8,
+    },
+    /// A way of packing that the protocol does not have.
+    #[error("packing {packing}")]
+    BadPacking {
+        /// The byte.
+        packing: u8,
+    },
+    /// An envelope or an offer that promises a longer body than its kind may have.
+    #[error("plain body of {length} bytes, at most {limit}")]
+    PlainTooLong {
+        /// Length promised.
+        length: u64,
+        /// Most that the kind may have.
+        limit: u64,
+    },
+    /// An envelope whose inside is not as long as its plain body, or packed and no shorter.
+    #[error("packed in {length} bytes, the plain body has {plain}")]
+    BadPackedLength {
+        /// Bytes of the inside.
+        length: u64,
+        /// Length promised of the plain body.
+        plain: u64,
+    },
+    /// A part of a pool that ends before it begins.
+    #[error("part from {from} to {to}")]
+    BadPart {
+        /// Where it begins.
+        from: u64,
+        /// Where it ends.
+        to: u64,
+    },
+    /// A range without a block, or with too many.
+    #[error("range of {count} blocks, not 1 to {limit}")]
+    BadRange {
+        /// Blocks asked for.
+        count: u16,
+        /// Most that may be.
+        limit: u16,
+    },
 }
 
 /// The lists of a body that are ordered by the hashes of their items.

@@ -14,8 +14,8 @@ use peer::{BanTarget, Seed};
 use serde::Deserialize;
 
 use self::values::{
-    Cap, FilePath, Flow, Format, Genesis, Magic, Offers, Place, Preset, Text, Time, UserAgent,
-    Within,
+    Cap, FilePath, Flow, Format, Genesis, Magic, Offers, Place, Preset, Spread, Stems, Text, Time,
+    UserAgent, Wait, Within,
 };
 use crate::config::Config;
 
@@ -113,6 +113,15 @@ struct File {
     rates: RatesTable,
     #[serde(default)]
     bans: BansTable,
+    extension: Option<bool>,
+    #[serde(default)]
+    relay: RelayTable,
+    #[serde(default)]
+    dandelion: DandelionTable,
+    #[serde(default)]
+    sync: SyncTable,
+    #[serde(default)]
+    packing: PackingTable,
 }
 
 /// A preset, and what differs from it.
@@ -196,6 +205,33 @@ tables! {
         upload: Cap,
         download: Cap,
         grin_pace: Cap,
+        unpacking: Flow,
+    }
+    RelayTable {
+        policy: Text<Spread>,
+        unasked_bytes_max: usize,
+        recent_bytes_max: usize,
+    }
+    DandelionTable {
+        scheme: Text<Stems>,
+        epoch: Time,
+        fluff_percent: u8,
+        embargo: Wait,
+        patience: Time,
+        lock_blocks_max: u64,
+        stems_max: u32,
+        stem_bytes_max: usize,
+    }
+    SyncTable {
+        window_blocks: u32,
+        window_bytes: usize,
+        peers: u32,
+    }
+    PackingTable {
+        workers: usize,
+        enabled: bool,
+        bytes_min: usize,
+        level: u8,
     }
     BansTable {
         denied: Vec<Text<BanTarget>>,
@@ -244,6 +280,10 @@ impl File {
             ban_duration,
             discouragement,
             rates,
+            extension,
+            relay,
+            dandelion,
+            sync,
         } = &mut config.peer;
         set(user_agent, self.user_agent.map(|text| text.0.0));
         set(capabilities, self.capabilities.map(|offers| offers.0));
@@ -265,6 +305,13 @@ impl File {
         self.slots.apply(slots);
         self.book.apply(book);
         self.rates.apply(rates);
+        set(extension, self.extension);
+        set(&mut relay.policy, self.relay.policy.map(|text| text.0.0));
+        set(&mut relay.unasked_bytes_max, self.relay.unasked_bytes_max);
+        set(&mut relay.recent_bytes_max, self.relay.recent_bytes_max);
+        self.dandelion.apply(dandelion);
+        self.sync.apply(sync);
+        self.packing.apply(&mut config.lanes.packing);
         set(&mut config.listen, self.listen);
         set(&mut config.store, self.store.map(|text| text.0.0));
         set(&mut config.congestion_control, self.congestion_control);
@@ -290,6 +337,20 @@ impl NetworkTable {
         set(&mut nonces, self.proof_nonces.map(|one| one.0 as u8));
         network.limits = Limits::new(weight, nonces);
         network
+    }
+}
+
+impl DandelionTable {
+    /// What is not said is as usual for the scheme.
+    fn apply(self, rules: &mut peer::DandelionRules) {
+        set(rules, self.scheme.map(|text| peer::DandelionRules::of(text.0.0)));
+        set(&mut rules.epoch, self.epoch);
+        set(&mut rules.fluff_percent, self.fluff_percent);
+        set(&mut rules.embargo, self.embargo.map(|wait| wait.0));
+        set(&mut rules.patience, self.patience);
+        set(&mut rules.lock_blocks_max, self.lock_blocks_max);
+        set(&mut rules.stems_max, self.stems_max);
+        set(&mut rules.stem_bytes_max, self.stem_bytes_max);
     }
 }
 
@@ -325,7 +386,13 @@ apply! {
         rows, slots,
     }
     RatesTable to peer::Rates {
-        answers, addresses, messages, upload, download, grin_pace,
+        answers, addresses, messages, upload, download, grin_pace, unpacking,
+    }
+    SyncTable to peer::SyncRules {
+        window_blocks, window_bytes, peers,
+    }
+    PackingTable to bridge::PackingConfig {
+        workers, enabled, bytes_min, level,
     }
 }
 
@@ -430,6 +497,10 @@ mod tests {
             ("format", _) => r#""opaque""#.to_owned(),
             ("locality", _) => r#""hosts""#.to_owned(),
             ("nrd_kernels", _) => "true".to_owned(),
+            ("extension" | "enabled", _) => "false".to_owned(),
+            ("policy", _) => r#""sqrt""#.to_owned(),
+            ("scheme", _) => r#""grin""#.to_owned(),
+            ("embargo", _) => r#"{ base = "3m", spread = "30s" }"#.to_owned(),
             ("store" | "user_agent" | "congestion_control", _) => r#""other""#.to_owned(),
             (_, value) if value.starts_with('{') || value == "\"off\"" => {
                 r#"{ amount = 3, per = "4s", burst = 5 }"#.to_owned()

@@ -213,11 +213,13 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
+    use codec::Network;
+
     use super::*;
 
     #[test]
     fn a_shutdown_arrives_although_many_commands_wait() {
-        let (loop_side, _chain) = bridge::open(bridge::Config::default()).unwrap();
+        let (loop_side, _chain) = bridge::open(bridge::Config::default(), &Network::DEV).unwrap();
         let (control, commands) = bounded(CONTROL_MAX);
         let handle = Handle {
             control,

@@ -18,8 +18,10 @@ mod start;
 
 pub use bridge::store::{MemoryReason, Place, Skipped, StoreNotice, StoreStatus, Unfit};
 pub use bridge::{
-    ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, Publisher, SendError,
+    ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, PackingConfig, Publisher,
+    SendError,
 };
+pub use codec::limits::RANGE_BYTES_MAX;
 pub use codec::{
     Capabilities, Hash, Kind, Limits, Network, Payload, PayloadFormat, PayloadId, SealError,
 };
@@ -28,9 +30,10 @@ pub use config_file::ConfigFileError;
 pub use handle::{Engine, Handle};
 pub use io::{BufferConfig, RingError};
 pub use peer::{
-    AddressRecord, Archive, Ban, BanCause, BanTarget, BookLimits, ChainTip, CloseReason,
-    Config as PeerConfig, ConnId, Decider, Direction, Evidence, Freshness, FromChain,
-    InventoryLimits, Locality, PeerInfo, Rate, Rates, Request, Seed, SeenLimits, SegmentId, Slots,
-    Source, TargetError, ToChain, UnixTime, Verdict,
+    AddressRecord, Archive, BLOCKS_WANTED_MAX, Ban, BanCause, BanTarget, BookLimits, ChainTip,
+    CloseReason, Config as PeerConfig, ConnId, DandelionRules, Decider, Direction, Embargo,
+    Evidence, Freshness, FromChain, InventoryLimits, Locality, PeerInfo, Policy, Rate, Rates,
+    RelayRules, Request, Scheme, Seed, SeenLimits, SegmentId, Slots, Source, SyncRules,
+    TargetError, ToChain, UnixTime, Verdict,
 };
 pub use start::StartError;

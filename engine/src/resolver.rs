@@ -134,6 +134,8 @@ fn is_host(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use codec::Network;
+
     use super::*;
 
     #[test]
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_name_is_answered_and_too_many_come_back() {
-        let (loop_side, _chain) = bridge::open(bridge::Config::default()).unwrap();
+        let (loop_side, _chain) = bridge::open(bridge::Config::default(), &Network::DEV).unwrap();
         let mut resolver = Resolver::new(3414, loop_side.waker());
         let name = |n: usize| format!("192.0.2.{n}").into_boxed_str();
         let taken = RESOLVING_MAX + WAITING_MAX;

@@ -57,7 +57,12 @@ enum Class {
 }
 
 impl Class {
-    const fn of(kind: Kind) -> Self {
+    /// An envelope goes with what it holds.
+    fn of(payload: &Payload) -> Self {
+        Self::of_kind(payload.envelope().map_or_else(|| payload.kind(), |(kind, _, _)| kind))
+    }
+
+    const fn of_kind(kind: Kind) -> Self {
         match kind {
             Kind::Header
             | Kind::Headers
@@ -67,7 +72,8 @@ impl Class {
             | Kind::OutputBitmapSegment
             | Kind::OutputSegment
             | Kind::RangeProofSegment
-            | Kind::KernelSegment => Self::Block,
+            | Kind::KernelSegment
+            | Kind::Packed => Self::Block,
             Kind::StemTransaction | Kind::Transaction | Kind::TransactionKernel => {
                 Self::Transaction
             }
@@ -87,7 +93,15 @@ impl Class {
             | Kind::GetOutputBitmapSegment
             | Kind::GetOutputSegment
             | Kind::GetRangeProofSegment
-            | Kind::GetKernelSegment => Self::Control,
+            | Kind::GetKernelSegment
+            | Kind::Have
+            | Kind::Coming
+            | Kind::Want
+            | Kind::NotFound
+            | Kind::GetBlocks
+            | Kind::GetPool
+            | Kind::PoolIds
+            | Kind::WantPool => Self::Control,
         }
     }
 }
@@ -108,7 +122,7 @@ impl SendQueue {
         if payload.is_piece() {
             return self.push_piece(payload);
         }
-        let class = Class::of(payload.kind()) as usize;
+        let class = Class::of(&payload) as usize;
         let weight = weight(&payload);
         // One frame is always admitted: it may be larger than the bound of its class.
         if !self.classes[class].is_empty() && self.bytes[class] + weight > BYTES_MAX[class] {

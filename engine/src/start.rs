@@ -97,7 +97,7 @@ pub(crate) type Started = (Handle, JoinHandle<EngineEnd>, ChainSide);
 pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     check(&config)?;
     raise_descriptor_limit(config.connections_max)?;
-    let (loop_side, chain) = bridge::open(config.lanes)?;
+    let (loop_side, chain) = bridge::open(config.lanes, &config.peer.network)?;
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
     let (ready, started) = bounded(1);

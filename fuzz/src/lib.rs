@@ -22,13 +22,14 @@ pub fn stream(bytes: &[u8]) {
     let cuts: Vec<_> = cuts.chunks_exact(2).map(|cut| number(cut) as usize).collect();
     let stream = frames(rest, network);
     law::cutting_changes_nothing(&stream, &cuts, network);
+    law::giving_up_a_frame_loses_it_alone(&stream, &cuts, network);
     law::single_bytes_change_nothing(&stream, network);
 }
 
 /// Any body of any kind is read or refused, and comes back as it was. The first byte is the kind.
 pub fn body(bytes: &[u8]) {
     let [kind, body @ ..] = bytes else { return };
-    let kind = Kind::ALL[usize::from(*kind) % Kind::ALL.len()];
+    let kind = Kind::from_byte(*kind).unwrap_or(Kind::ALL[usize::from(*kind) % Kind::ALL.len()]);
     law::any_body_is_read_or_refused(kind, body);
 }
 

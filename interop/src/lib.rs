@@ -112,6 +112,16 @@ fn read(kind: Kind, body: &[u8], version: u32) -> Option<Vec<u8>> {
         Kind::OutputSegment => again::<OutputSegmentResponse>(body, version),
         Kind::RangeProofSegment => again::<SegmentResponse<RangeProof>>(body, version),
         Kind::KernelSegment => again::<SegmentResponse<TxKernel>>(body, version),
+        // Molva's own, which grin passes over.
+        Kind::Packed
+        | Kind::Have
+        | Kind::Coming
+        | Kind::Want
+        | Kind::NotFound
+        | Kind::GetBlocks
+        | Kind::GetPool
+        | Kind::PoolIds
+        | Kind::WantPool => None,
     }
 }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use codec::{Context, DecodeError, Kind, Message, Network};
+use codec::{Capabilities, Context, DecodeError, Kind, Message, Network};
+use grin_core::ser::{BufReader, ProtocolVersion, Readable};
+use grin_p2p::msg::MsgHeaderWrapper;
 use interop::{Judgement, be_mainnet, judge};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -205,7 +207,8 @@ fn both_decoders_agree() {
     };
     let (inputs, seed) = (number("INPUTS", 1_700_000), number("SEED", 1));
     let corpus = corpus();
-    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Error).collect();
+    let is_grins = |kind: &Kind| *kind != Kind::Error && !kind.is_extension();
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(is_grins).collect();
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     for number in 0..inputs {
@@ -249,6 +252,30 @@ fn both_decoders_agree() {
         }
     }
     report(&tallies, inputs);
+}
+
+/// To grin our own kinds are unknown ones, to be passed over, and the bit that offers them is none.
+#[test]
+fn grin_passes_over_our_own_kinds() {
+    be_mainnet();
+    let ours = Kind::ALL.into_iter().filter(|kind| kind.is_extension());
+    for byte in ours.map(|kind| kind as u8) {
+        let mut header = NETWORK.magic.to_vec();
+        header.push(byte);
+        header.extend(NETWORK.limits.unknown_body_bytes_max().to_be_bytes());
+        let mut bytes = bytes::Bytes::from(header);
+        let reader = &mut BufReader::new(&mut bytes, ProtocolVersion(1000));
+        match MsgHeaderWrapper::read(reader) {
+            Ok(MsgHeaderWrapper::Unknown(length, kind)) => {
+                assert_eq!((length, kind), (NETWORK.limits.unknown_body_bytes_max(), byte));
+            }
+            Ok(MsgHeaderWrapper::Known(_)) => panic!("grin knows {byte}"),
+            Err(error) => panic!("{byte}: {error:?}"),
+        }
+    }
+    let offered = (Capabilities::GRIN_NODE | Capabilities::EXTENSION).bits().to_be_bytes();
+    let kept = Capabilities::GRIN_NODE.bits().to_be_bytes().to_vec();
+    assert_eq!(judge(Kind::GetPeerAddrs, &offered, 1000), Judgement::Accepted(kept));
 }
 
 fn input(

@@ -89,7 +89,13 @@ fn receive(mut side: ChainSide, shared: &Shared) {
                 | ToChain::ArchiveBegins { .. }
                 | ToChain::ArchivePiece { .. }
                 | ToChain::ArchiveBroken { .. }
-                | ToChain::PieceWanted { .. } => {}
+                | ToChain::PieceWanted { .. }
+                | ToChain::Behind { .. }
+                | ToChain::Missing { .. }
+                | ToChain::NoHeaders
+                | ToChain::Fluffed { .. }
+                | ToChain::Aggregate { .. }
+                | ToChain::PoolWanted => {}
             }
         }
     };

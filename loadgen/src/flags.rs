@@ -41,6 +41,12 @@ pub(crate) enum Scenario {
     Cluster(Cluster),
     /// One attack after the other on an engine, beside clients that behave.
     Hostile(Hostile),
+    /// Many engines that relay: every item is published once and must reach every engine once. What
+    /// comes twice is counted with Molva's extension, as plain grin nodes, and by flooding.
+    Relay(Relay),
+    /// One engine catches up with eight that give so much a second each, some of which stall, are
+    /// slow or lie.
+    Sync(Sync),
     /// A fleet of clients, started by this program itself.
     #[command(hide = true)]
     Fleet,
@@ -243,6 +249,60 @@ fn config_file(path: &str) -> Result<ConfigFile, String> {
     Ok(ConfigFile { text, config })
 }
 
+/// Flags of `relay`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Relay {
+    /// Engines.
+    #[arg(long, value_name = "N", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(3..=300))]
+    pub(crate) engines: u32,
+    /// Others that each engine dials.
+    #[arg(long, value_name = "N", default_value_t = 8,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) degree: u32,
+    /// Transactions of 1.6 kB, published one after the other at random engines.
+    #[arg(long, value_name = "N", default_value_t = 500,
+          value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) transactions: u32,
+    /// Blocks among them.
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) blocks: u32,
+    /// Outputs of a block, of 717 bytes each.
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(2..=1_700))]
+    pub(crate) block_outputs: u32,
+    /// Items published a second, over all engines.
+    #[arg(long, value_name = "N", default_value_t = 50.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Bodies up to this many bytes go unasked [default: the engine's own].
+    #[arg(long, value_name = "N")]
+    pub(crate) unasked_bytes: Option<usize>,
+    /// The number from which items and connections follow.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
+/// Flags of `sync`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sync {
+    /// Blocks of the chain.
+    #[arg(long, value_name = "N", default_value_t = 20_000,
+          value_parser = clap::value_parser!(u32).range(80..=100_000))]
+    pub(crate) blocks: u32,
+    /// Bytes of a block.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = block_bytes)]
+    pub(crate) block_bytes: usize,
+    /// Bytes a second that a server gives.
+    #[arg(long, value_name = "N", default_value_t = 2_000_000,
+          value_parser = clap::value_parser!(u64).range(10_000..=1_000_000_000))]
+    pub(crate) rate_bytes: u64,
+    #[command(flatten)]
+    pub(crate) reports: Reports,
+}
+
 /// Flags of `hostile`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Hostile {
@@ -292,6 +352,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn payload_bytes(text: &str) -> Result<usize, String> {
     let bytes = text.parse().map_err(|_| format!("no number: {text}"))?;
     let range = crate::receipts::STAMP_BYTES..=1_000_000;
+    if range.contains(&bytes) { Ok(bytes) } else { Err(format!("must be in {range:?}")) }
+}
+
+fn block_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().map_err(|_| format!("no number: {text}"))?;
+    let range = 200..=5_000_000;
     if range.contains(&bytes) { Ok(bytes) } else { Err(format!("must be in {range:?}")) }
 }
 

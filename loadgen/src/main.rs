@@ -72,6 +72,14 @@ fn run(scenario: Scenario) -> Result<ExitCode, String> {
         let fine = scenario::hostile::run(hostile, &told_to_stop)?;
         return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    if let Scenario::Relay(relay) = &scenario {
+        let fine = scenario::relay::run(relay, &told_to_stop)?;
+        return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if let Scenario::Sync(sync) = &scenario {
+        let fine = scenario::sync::run(sync, &told_to_stop)?;
+        return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let report = scenario::run(scenario, &told_to_stop)?;
     Ok(match (report.is_fine(), report.is_interrupted) {
         (true, false) => ExitCode::SUCCESS,

@@ -111,6 +111,12 @@ impl Endpoint {
         self.close(conn, CloseReason::BannedByRemote);
     }
 
+    /// Its chain can never be ours.
+    pub(crate) fn on_fork(&mut self, conn: ConnId) {
+        self.discourage(conn, self.config.discouragement);
+        self.close(conn, CloseReason::Fork);
+    }
+
     /// The only place where a fault has its consequence.
     pub(crate) fn on_fault(&mut self, conn: ConnId, fault: &Fault) {
         let Some(peer) = self.peers.get(conn) else { return };
@@ -126,6 +132,17 @@ impl Endpoint {
             self.book.forget(addr);
         }
         self.close(conn, fault.reason());
+    }
+
+    /// The same for one that may have left since: it is discouraged all the same.
+    pub(crate) fn on_fault_of(&mut self, from: Source, fault: &Fault) {
+        if self.peers.get(from.conn).is_some() {
+            return self.on_fault(from.conn, fault);
+        }
+        if fault.displeasure(true) == Displeasure::Whole {
+            let host = self.config.locality.host(from.addr);
+            self.bans.discourage(host, self.now.after(self.config.discouragement));
+        }
     }
 
     /// By the address of its socket, and not by the one that it names: that may be another's.

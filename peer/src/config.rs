@@ -11,9 +11,12 @@ use codec::{Capabilities, Network, PayloadFormat};
 use crate::address::Locality;
 use crate::address_book::BookLimits;
 use crate::bans::BanTarget;
+use crate::dandelion::DandelionRules;
 use crate::inventory::{InventoryLimits, ROWS_MAX, SLOTS_MAX};
 use crate::rates::Rate;
+use crate::relaying::RelayRules;
 use crate::seen::{OLDER_BITS_MAX, RECENT_IDS_MAX, SeenLimits};
+use crate::sync::SyncRules;
 use crate::time::UnixTime;
 
 /// How an [`Endpoint`](crate::Endpoint) is set up.
@@ -71,6 +74,14 @@ pub struct Config {
     pub discouragement: Duration,
     /// What a peer may cost us, and we it.
     pub rates: Rates,
+    /// Whether we speak Molva's own messages with peers that do. Default: yes.
+    pub extension: bool,
+    /// How payloads spread.
+    pub relay: RelayRules,
+    /// How the origin of a transaction is hidden.
+    pub dandelion: DandelionRules,
+    /// How blocks are fetched when we are behind.
+    pub sync: SyncRules,
 }
 
 /// How many peers to have.
@@ -157,6 +168,10 @@ pub struct Rates {
     /// Small messages of one peer that we answer or hand on: pings, announcements, requests.
     /// Default 500/s, burst 10,000.
     pub messages: Rate,
+    /// Bytes that one peer may have us open unasked, as its envelopes declare them: a few bytes may
+    /// hold megabytes. One that is begun is opened whole. Default 4 MiB/s, burst 16 MiB: three of
+    /// the heaviest blocks of grin a second, and three of the longest bodies at once.
+    pub unpacking: Rate,
     /// Bytes of answers to all peers together, pongs and addresses included. While they are in
     /// debt, requests wait; those that the chain has by then are answered nevertheless. Default: no
     /// limit.
@@ -219,12 +234,28 @@ pub const DIALED_MAX: u32 = 1_024;
 /// not keep up with a block of 1.3 MB a minute.
 pub const FRAME_RATE_MIN: u64 = 32 * 1024;
 
-/// Most requests of the chain to one peer that wait for an answer; further ones are not sent.
-/// Guess: four times the parallel requests of grin's segment sync.
-pub const REQUESTS_PER_PEER_MAX: usize = 64;
+/// Most requests to one peer that wait for an answer; further ones are not sent. Each block of a
+/// range is one: so as many as four of the longest ranges have, two that are in flight and two that
+/// were let pass and may still come.
+pub const REQUESTS_PER_PEER_MAX: usize = 512;
 
 /// An answer that comes within this time of its request is late, not unsolicited.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(300);
+
+/// At most how often the chain is told that it is [behind](crate::ToChain::Behind).
+pub const BEHIND_PERIOD: Duration = Duration::from_secs(1);
+
+/// Most blocks that are wanted in a row at once: four answers with as many headers as one may hold.
+pub const BLOCKS_WANTED_MAX: usize = 2_048;
+
+/// Most ids of one [`FromChain::Settled`](crate::FromChain::Settled): the transactions of a block.
+pub const SETTLED_MAX: usize = 65_536;
+
+/// Most ids of one [`FromChain::Pool`](crate::FromChain::Pool): grin's pool has 50,000.
+pub const POOL_IDS_MAX: usize = 65_536;
+
+/// Most stem transactions of one [`ToChain::Aggregate`](crate::ToChain::Aggregate).
+pub const AGGREGATE_MAX: usize = 64;
 
 /// A setting that cannot be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -299,6 +330,27 @@ pub enum ConfigError {
         /// How many it has.
         count: usize,
     },
+    /// How stems go.
+    #[error("dandelion.{name} must be {must}")]
+    Dandelion {
+        /// Which number.
+        name: &'static str,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// How blocks are fetched.
+    #[error("sync.{name} is {value}, and must be 1 to {most}")]
+    Sync {
+        /// Which number.
+        name: &'static str,
+        /// What was given.
+        value: usize,
+        /// The most.
+        most: usize,
+    },
+    /// What is kept to answer requests for what was announced.
+    #[error("relay.recent_bytes_max is 0, and must be at least 1")]
+    Recent,
     /// What a peer may cost us.
     #[error(
         "rates.{0} must have an amount and a burst of at least 1, and a period of at least a \
@@ -327,6 +379,7 @@ impl Default for Rates {
             answers: Rate { amount: 1 << 20, per: second, burst: 8 << 20 },
             addresses: Rate { amount: 1, per: Duration::from_secs(10), burst: 1_000 },
             messages: Rate { amount: 500, per: second, burst: 10_000 },
+            unpacking: Rate { amount: 4 << 20, per: second, burst: 16 << 20 },
             upload: None,
             download: None,
             grin_pace: None,
@@ -352,6 +405,7 @@ impl Rates {
             ("answers", Some(self.answers)),
             ("addresses", Some(self.addresses)),
             ("messages", Some(self.messages)),
+            ("unpacking", Some(self.unpacking)),
             ("upload", self.upload),
             ("download", self.download),
             ("grin_pace", self.grin_pace),
@@ -378,7 +432,7 @@ impl Config {
         let advertised = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), network.port);
         let grin_pace = match network.format {
             PayloadFormat::Grin => Some(GRIN_PACE),
-            PayloadFormat::Opaque => None,
+            PayloadFormat::Opaque | PayloadFormat::Headed { .. } => None,
         };
         Self {
             network,
@@ -403,6 +457,10 @@ impl Config {
             ban_duration: Duration::from_secs(10_800),
             discouragement: Duration::from_secs(600),
             rates: Rates { grin_pace, ..Rates::default() },
+            extension: true,
+            relay: RelayRules::default(),
+            dandelion: DandelionRules::default(),
+            sync: SyncRules::default(),
         }
     }
 
@@ -434,7 +492,10 @@ impl Config {
         }
         self.check_timeouts()?;
         self.check_lists()?;
+        self.relay.check()?;
         self.slots.check()?;
+        self.sync.check()?;
+        self.dandelion.check(&self.network)?;
         self.rates.check()
     }
 
@@ -482,6 +543,11 @@ impl Config {
             return Err(ConfigError::Listed { name: "allowed", count: self.allowed.len() });
         }
         Ok(())
+    }
+
+    /// What the handshake says that we offer.
+    pub(crate) fn offered(&self) -> Capabilities {
+        if self.extension { self.capabilities | Capabilities::EXTENSION } else { self.capabilities }
     }
 
     /// The user agent, cut to what a greeting has room for.
@@ -554,6 +620,7 @@ mod tests {
             assert_eq!(refusal(|it| it.rates.answers = rate), ConfigError::Rate("answers"));
             assert_eq!(refusal(|it| it.rates.addresses = rate), ConfigError::Rate("addresses"));
             assert_eq!(refusal(|it| it.rates.messages = rate), ConfigError::Rate("messages"));
+            assert_eq!(refusal(|it| it.rates.unpacking = rate), ConfigError::Rate("unpacking"));
             assert_eq!(refusal(|it| it.rates.upload = Some(rate)), ConfigError::Rate("upload"));
             assert_eq!(refusal(|it| it.rates.download = Some(rate)), ConfigError::Rate("download"));
             let error = refusal(|it| it.rates.grin_pace = Some(rate));
@@ -579,6 +646,19 @@ mod tests {
         assert_eq!(error, ConfigError::Assembly { value, needed });
         let error = refusal(|it| it.seen.older_bits_per_id = OLDER_BITS_MAX + 1);
         assert_eq!(error, ConfigError::OlderBits(OLDER_BITS_MAX + 1));
+    }
+
+    #[test]
+    fn a_window_without_blocks_is_named() {
+        let most = BLOCKS_WANTED_MAX;
+        for value in [0, most as u32 + 1] {
+            let error = refusal(|it| it.sync.window_blocks = value);
+            let value = value as usize;
+            assert_eq!(error, ConfigError::Sync { name: "window_blocks", value, most });
+        }
+        let told = "sync.peers is 257, and must be 1 to 256";
+        assert_eq!(refusal(|it| it.sync.peers = 257).to_string(), told);
+        assert!(matches!(refusal(|it| it.sync.window_bytes = 0), ConfigError::Sync { .. }));
     }
 
     #[test]

@@ -1,6 +1,22 @@
 //! What an operator may want to count.
 
+use codec::Kind;
+
 use crate::event::CloseReason;
+
+/// The kinds that are relayed, in the order of [`Counts::by_kind`].
+pub const RELAY_KINDS: [Kind; 4] =
+    [Kind::Header, Kind::Block, Kind::CompactBlock, Kind::Transaction];
+
+/// Bytes of payloads of one kind, headers of their frames included. What came in an envelope counts
+/// for what it holds, with the bytes of the envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct KindBytes {
+    /// All that came.
+    pub received: u64,
+    /// Those of payloads that had come before, or were here already.
+    pub twice: u64,
+}
 
 /// What happened so far, in plain numbers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -9,6 +25,8 @@ pub struct Counts {
     pub inbound: u64,
     /// Peers with a finished handshake that we dialled.
     pub outbound: u64,
+    /// Those of both that speak our extension.
+    pub extended: u64,
     /// Frames that came, unknown kinds included.
     pub frames_received: u64,
     /// Bytes that came.
@@ -23,6 +41,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Bytes of these, headers included.
     pub duplicate_bytes: u64,
+    /// Bytes of relayed payloads, in the order of [`RELAY_KINDS`].
+    pub by_kind: [KindBytes; RELAY_KINDS.len()],
     /// Frames of unknown kinds, passed over.
     pub unknown_frames: u64,
     /// Requests of the chain that were not sent: the peer had left, owed too many answers, would
@@ -44,6 +64,25 @@ pub struct Counts {
     /// Payloads not relayed to a peer that lacked them: its protocol version has no form for them,
     /// they were beyond its pace, or an archive was going out to it.
     pub relay_withheld: u64,
+    /// Envelopes that nobody asked for and that were not opened: beyond what their sender may have
+    /// us open.
+    pub envelopes_passed_over: u64,
+    /// Parts of our pool that peers were told.
+    pub pool_parts_told: u64,
+    /// Parts of their pools that peers told when asked.
+    pub pool_parts_heard: u64,
+    /// Transactions that we lacked of these, and asked for.
+    pub pool_wanted: u64,
+    /// Stem transactions sent to a successor.
+    pub stems_relayed: u64,
+    /// Stem transactions that became public here.
+    pub stems_fluffed: u64,
+    /// Wanted blocks that were asked of another: their peer was late, left, or did not have them.
+    pub blocks_reassigned: u64,
+    /// Wanted blocks that were asked of a second peer, while the first was still waited for.
+    pub blocks_hedged: u64,
+    /// Blocks that came when nobody waited for them any more; they are duplicates too.
+    pub blocks_late: u64,
     /// Bytes that half-received frames occupy now.
     pub assembly_bytes: u64,
     /// Addresses that peers told and that were looked at.
@@ -66,6 +105,7 @@ impl Default for Counts {
         Self {
             inbound: 0,
             outbound: 0,
+            extended: 0,
             frames_received: 0,
             bytes_received: 0,
             payloads_new: 0,
@@ -73,6 +113,7 @@ impl Default for Counts {
             payloads_requested: 0,
             duplicates: 0,
             duplicate_bytes: 0,
+            by_kind: [KindBytes::default(); RELAY_KINDS.len()],
             unknown_frames: 0,
             requests_unsent: 0,
             commands_refused: 0,
@@ -81,6 +122,15 @@ impl Default for Counts {
             messages_passed_over: 0,
             answers_withheld: 0,
             relay_withheld: 0,
+            stems_relayed: 0,
+            stems_fluffed: 0,
+            envelopes_passed_over: 0,
+            pool_parts_told: 0,
+            pool_parts_heard: 0,
+            pool_wanted: 0,
+            blocks_reassigned: 0,
+            blocks_hedged: 0,
+            blocks_late: 0,
             assembly_bytes: 0,
             addresses_heard: 0,
             addresses_new: 0,
@@ -89,5 +139,42 @@ impl Default for Counts {
             reseeds: 0,
             closed: [0; CloseReason::ALL.len()],
         }
+    }
+}
+
+impl Counts {
+    /// A payload came; `twice`: it was here already.
+    pub(crate) const fn note_payload(&mut self, kind: Kind, bytes: usize, twice: bool) {
+        let place = match kind {
+            Kind::Header => 0,
+            Kind::Block => 1,
+            Kind::CompactBlock => 2,
+            Kind::Transaction => 3,
+            _ => return,
+        };
+        let of_kind = &mut self.by_kind[place];
+        of_kind.received += bytes as u64;
+        if twice {
+            of_kind.twice += bytes as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_relayed_kind_has_its_place() {
+        let mut counts = Counts::default();
+        for (place, kind) in RELAY_KINDS.into_iter().enumerate() {
+            counts.note_payload(kind, 10, false);
+            counts.note_payload(kind, place, true);
+            let expected = KindBytes { received: 10 + place as u64, twice: place as u64 };
+            assert_eq!(counts.by_kind[place], expected);
+        }
+        counts.note_payload(Kind::StemTransaction, 10, false);
+        let sum: u64 = counts.by_kind.iter().map(|it| it.received).sum();
+        assert_eq!(sum, 46);
     }
 }

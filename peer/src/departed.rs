@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::HostKey;
 use crate::config::Rates;
+use crate::pooling::PARTS_RATE;
 use crate::rates::TokenBucket;
 use crate::requests::Class;
 use crate::time::Instant;
@@ -26,6 +27,10 @@ pub(crate) struct Purse {
     pub(crate) messages: TokenBucket,
     /// Addresses that it may tell us.
     pub(crate) addresses: TokenBucket,
+    /// Parts of our pool that it is told.
+    pub(crate) parts: TokenBucket,
+    /// Bytes that we open for it unasked.
+    pub(crate) unpacking: TokenBucket,
 }
 
 /// The purses of hosts that left, as far as something is missing from them.
@@ -49,7 +54,9 @@ impl Purse {
         let answers = self.answers.iter().map(|bucket| bucket.full_at(rates.answers, now));
         let messages = self.messages.full_at(rates.messages, now);
         let addresses = self.addresses.ready_at(rates.addresses, now);
-        answers.chain([messages, addresses]).max().unwrap_or(now)
+        let parts = self.parts.full_at(PARTS_RATE, now);
+        let unpacking = self.unpacking.full_at(rates.unpacking, now);
+        answers.chain([messages, addresses, parts, unpacking]).max().unwrap_or(now)
     }
 }
 

@@ -13,19 +13,26 @@ use crate::bans::Bans;
 use crate::chain::{ChainTip, Freshness, Request, ToChain};
 use crate::config::Config;
 use crate::counts::Counts;
+use crate::dandelion::Dandelion;
 use crate::deadlines::{Deadlines, SLOT, SlotTime};
 use crate::dialer::Dialer;
+use crate::envelopes::Opening;
 use crate::event::{CloseReason, ConnId, Credit, Input, Output, Recipients};
 use crate::external::ExternalAddress;
 use crate::fault::Fault;
 use crate::handshake::{Local, Nonces, PROTOCOL_VERSION};
+use crate::offers::Offers;
 use crate::peer::{Peer, PeerInfo};
+use crate::pool::PoolExchange;
 use crate::rates::TokenBucket;
+use crate::recent::Recent;
 use crate::relay::Relay;
+use crate::relaying::Relaying;
 use crate::rng::Rng;
 use crate::serving::Serving;
 use crate::sessions::Hosts;
 use crate::slots::Crowd;
+use crate::sync::Sync;
 use crate::table::Table;
 use crate::time::Instant;
 
@@ -34,7 +41,7 @@ use crate::time::Instant;
 pub struct Endpoint {
     pub(crate) config: Config,
     pub(crate) now: Instant,
-    tip: ChainTip,
+    pub(crate) tip: ChainTip,
     pub(crate) rng: Rng,
     pub(crate) peers: Table<Peer>,
     pub(crate) relay: Relay,
@@ -64,6 +71,15 @@ pub struct Endpoint {
     /// When to look for ended bans and new anchors, while there may be such.
     pub(crate) next_review: Option<Instant>,
     pub(crate) stopping: bool,
+    pub(crate) relaying: Relaying,
+    pub(crate) offers: Offers,
+    pub(crate) recent: Recent,
+    pub(crate) dandelion: Dandelion,
+    pub(crate) sync: Sync,
+    pub(crate) pool: PoolExchange,
+    pub(crate) opening: Opening,
+    /// Events that wait for room on the lane. Who adds some bounds them.
+    pub(crate) events: VecDeque<ToChain>,
 }
 
 #[derive(Debug)]
@@ -81,6 +97,7 @@ impl Endpoint {
         let dialer = Dialer::from_config(&config, root.fork("dialer"));
         let book = AddressBook::new(config.book, config.locality, root.fork("book"));
         let tip = ChainTip::default();
+        let dandelion = Dandelion::new(config.dandelion, &config.network, root.fork("dandelion"));
         Self {
             greetings: Greetings::new(&config.network, tip),
             now: Instant::START,
@@ -106,6 +123,14 @@ impl Endpoint {
             next_sweep: None,
             next_review: None,
             stopping: false,
+            relaying: Relaying::default(),
+            offers: Offers::default(),
+            recent: Recent::default(),
+            dandelion,
+            sync: Sync::new(config.sync, root.fork("sync")),
+            pool: PoolExchange::new(root.fork("pool")),
+            opening: Opening::new(),
+            events: VecDeque::new(),
             config,
         }
     }
@@ -164,10 +189,11 @@ impl Endpoint {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let (peers, serving) = (self.deadlines.next(), self.serving_deadline());
-        [peers, serving, self.dialer.deadline(), self.next_sweep, self.next_review]
-            .into_iter()
-            .flatten()
-            .min()
+        let relay = [self.relay_deadline(), self.stems_deadline()];
+        let [relay, stems] = relay;
+        let (sync, pool) = (self.sync_deadline(), self.pool_deadline());
+        let own = [self.dialer.deadline(), self.next_sweep, self.next_review];
+        [peers, serving, relay, stems, sync, pool].into_iter().chain(own).flatten().min()
     }
 
     /// What happened so far.
@@ -232,13 +258,17 @@ impl Endpoint {
     }
 
     fn on_dropped(&mut self, conn: ConnId, payload: &Payload) {
-        let slot = self.peers.get(conn).and_then(Peer::session).and_then(|session| session.slot);
-        self.relay.unmark(slot, payload);
+        self.relay_dropped(conn, payload);
+        if payload.kind() == Kind::StemTransaction {
+            self.on_stem_dropped(conn, payload);
+        }
     }
 
     fn on_tip(&mut self, tip: ChainTip) {
         self.tip = tip;
+        self.on_tips(None);
         self.greetings = Greetings::new(&self.config.network, tip);
+        self.unlock_stems();
     }
 
     fn on_hold(&mut self, addr: SocketAddr) {
@@ -271,6 +301,10 @@ impl Endpoint {
                 self.look_at(conn, slot);
             }
         }
+        self.relay_due();
+        self.stems_due();
+        self.sync_due();
+        self.pool_due();
         self.serve_listed(None);
     }
 
@@ -315,6 +349,11 @@ impl Endpoint {
     /// due a little later than a period, so that it rides with the next pong again. Two peers that
     /// ping each other so exchange one send each and wake each other half as often.
     fn on_ping(&mut self, conn: ConnId, ping: Ping) {
+        self.on_pinged(conn, ping);
+        self.on_tips(Some(conn));
+    }
+
+    fn on_pinged(&mut self, conn: ConnId, ping: Ping) {
         self.send_answer(conn, self.greetings.pong.clone());
         let period = self.config.ping_period;
         let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else { return };
@@ -335,12 +374,13 @@ impl Endpoint {
         if let Some(peer) = self.peers.get_mut(conn) {
             peer.on_pong(now, tip);
         }
+        self.on_tips(Some(conn));
     }
 
     pub(crate) fn local(&self) -> Local<'_> {
         Local {
             genesis: self.config.network.genesis,
-            capabilities: self.config.capabilities,
+            capabilities: self.config.offered(),
             user_agent: self.config.user_agent(),
             tip: self.tip,
             advertised: self.config.advertised,
@@ -354,6 +394,9 @@ impl Endpoint {
         message: &Message<'_>,
         credit: &mut Credit,
     ) -> Result<bool, Fault> {
+        if let Some(request) = Request::of_message(message) {
+            return Ok(self.on_request(conn, request, credit));
+        }
         match message {
             Message::Hand(hand) => self.on_hand(conn, hand)?,
             Message::Shake(shake) => self.on_shake(conn, shake)?,
@@ -362,38 +405,32 @@ impl Endpoint {
             Message::GetPeerAddrs(wanted) => self.on_get_peer_addrs(conn, *wanted),
             Message::PeerAddrs(addrs) => self.on_peer_addrs(conn, *addrs),
             Message::BanReason(reason) => self.on_ban_reason(conn, *reason),
-            Message::GetHeaders(locator) => {
-                let request = Request::Headers(locator.iter().collect());
-                return Ok(self.on_request(conn, request, credit));
-            }
-            Message::GetBlock(id) => return Ok(self.on_request(conn, Request::Block(*id), credit)),
-            Message::GetCompactBlock(id) => {
-                return Ok(self.on_request(conn, Request::CompactBlock(*id), credit));
-            }
-            Message::GetTransaction(id) => {
-                return Ok(self.on_request(conn, Request::Transaction(*id), credit));
-            }
             Message::TransactionKernel(id) => {
                 return Ok(self.on_announcement(conn, Kind::TransactionKernel, *id, credit));
             }
-            Message::TxHashSetRequest(wanted) => {
-                let request = Request::TxHashSet { block: wanted.block, height: wanted.height };
-                return Ok(self.on_request(conn, request, credit));
-            }
             Message::TxHashSetArchive(archive) => return self.on_archive(conn, *archive, credit),
-            Message::GetOutputBitmapSegment(id) => {
-                return Ok(self.on_request(conn, Request::OutputBitmapSegment(*id), credit));
+            Message::Have(offers) => self.on_have(conn, *offers),
+            Message::Coming(offers) => self.on_coming(conn, *offers),
+            Message::Want(items) => return Ok(self.on_want(conn, *items, credit)),
+            Message::NotFound(items) => {
+                self.sync_not_found(conn, items);
+                self.on_not_found(conn, *items);
             }
-            Message::GetOutputSegment(id) => {
-                return Ok(self.on_request(conn, Request::OutputSegment(*id), credit));
-            }
-            Message::GetRangeProofSegment(id) => {
-                return Ok(self.on_request(conn, Request::RangeProofSegment(*id), credit));
-            }
-            Message::GetKernelSegment(id) => {
-                return Ok(self.on_request(conn, Request::KernelSegment(*id), credit));
-            }
+            Message::GetPool(wanted) => self.on_get_pool(conn, *wanted),
+            Message::PoolIds(part) => self.on_pool_ids(conn, *part),
+            Message::WantPool(part) => return Ok(self.on_want_pool(conn, *part, credit)),
             Message::Error
+            | Message::GetHeaders(_)
+            | Message::GetBlock(_)
+            | Message::GetCompactBlock(_)
+            | Message::GetTransaction(_)
+            | Message::TxHashSetRequest(_)
+            | Message::GetOutputBitmapSegment(_)
+            | Message::GetOutputSegment(_)
+            | Message::GetRangeProofSegment(_)
+            | Message::GetKernelSegment(_)
+            | Message::GetBlocks(_)
+            | Message::Packed(_)
             | Message::Header(_)
             | Message::Headers(_)
             | Message::OutputBitmapSegment(_)
@@ -403,7 +440,9 @@ impl Endpoint {
             | Message::Block(_)
             | Message::CompactBlock(_)
             | Message::StemTransaction(_)
-            | Message::Transaction(_) => unreachable!("refused or taken as a payload"),
+            | Message::Transaction(_) => {
+                unreachable!("refused, or taken as a request or a payload")
+            }
         }
         Ok(true)
     }
@@ -418,7 +457,7 @@ impl Endpoint {
             match freshness {
                 Freshness::New => self.counts.payloads_new += 1,
                 Freshness::PerhapsLongAgo => self.counts.payloads_hinted += 1,
-                Freshness::Requested => self.counts.payloads_requested += 1,
+                Freshness::Requested | Freshness::Next => self.counts.payloads_requested += 1,
             }
         }
         self.outbox.push_back(Output::ToChain(event));

@@ -207,6 +207,12 @@ pub enum Output {
     /// Hand this to the chain. There is room: the credit said so, or it is one of the few events
     /// ([`EVENTS_RESERVED`](crate::EVENTS_RESERVED)) for which the driver always keeps some.
     ToChain(ToChain),
+    /// This peer opens envelopes: bulky payloads for it are worth packing. Once, when its handshake
+    /// is done.
+    Opens {
+        /// The peer.
+        conn: ConnId,
+    },
     /// Find the addresses behind this name, `host` or `host:port`.
     Resolve {
         /// The name.
@@ -289,6 +295,10 @@ close_reasons! {
     ArchiveStalled = "archive_stalled",
     /// The chain gave up the archive that was on its way, and so the connection behind it.
     ArchiveGivenUp = "archive_given_up",
+    /// The chain says that this peer's chain can never be ours.
+    Fork = "fork",
+    /// An envelope of this peer did not hold what it said.
+    BadEnvelope = "bad_envelope",
     /// The chain called a payload of this peer invalid.
     InvalidPayload = "invalid_payload",
     /// It reads too slowly: its send stood still for too long, or its queue was full of what may

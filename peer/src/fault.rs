@@ -54,6 +54,14 @@ pub enum Fault {
     /// Small messages far beyond their rate: so many were passed over.
     #[error("{0} messages beyond the rate")]
     Flooding(u64),
+    /// An envelope that did not hold what it said.
+    #[error("an envelope of {kind:?} {id} held something else")]
+    BadEnvelope {
+        /// What it was to hold.
+        kind: Kind,
+        /// Its id.
+        id: Hash,
+    },
     /// An archive of more bytes than we take.
     #[error("an archive of {0} bytes")]
     ArchiveTooLong(u64),
@@ -82,6 +90,7 @@ impl Fault {
             Self::Silent(_) | Self::NoPong(_) => CloseReason::Silent,
             Self::AssemblyFull => CloseReason::AssemblyFull,
             Self::Flooding(_) => CloseReason::Flooding,
+            Self::BadEnvelope { .. } => CloseReason::BadEnvelope,
             Self::ArchiveTooLong(_) => CloseReason::OversizeFrame,
         }
     }
@@ -98,6 +107,7 @@ impl Fault {
             | Self::UnknownKind
             | Self::Unsolicited(_)
             | Self::Flooding(_)
+            | Self::BadEnvelope { .. }
             | Self::ArchiveTooLong(_) => Displeasure::Whole,
             Self::Myself(_)
             | Self::HandshakeTimeout(_)

@@ -58,6 +58,15 @@ impl<'a> Local<'a> {
         }
     }
 
+    /// What a remote offers, as far as we speak of it: the extension takes two.
+    fn shared(&self, offered: Capabilities) -> Capabilities {
+        if self.capabilities.contains(Capabilities::EXTENSION) {
+            offered
+        } else {
+            Capabilities::from_bits(offered.bits() & !Capabilities::EXTENSION.bits())
+        }
+    }
+
     /// Takes a Hand: what was agreed, and our answer.
     pub(crate) fn on_hand(
         &self,
@@ -72,7 +81,7 @@ impl<'a> Local<'a> {
         }
         let agreement = Agreement {
             version: hand.version.min(PROTOCOL_VERSION),
-            capabilities: hand.capabilities,
+            capabilities: self.shared(hand.capabilities),
             user_agent: hand.user_agent.into(),
             tip: ChainTip { height: 0, total_difficulty: hand.total_difficulty },
             listening_port: Some(hand.sender_addr.port()).filter(|port| *port != 0),
@@ -94,7 +103,7 @@ impl<'a> Local<'a> {
         }
         Ok(Agreement {
             version: shake.version.min(PROTOCOL_VERSION),
-            capabilities: shake.capabilities,
+            capabilities: self.shared(shake.capabilities),
             user_agent: shake.user_agent.into(),
             tip: ChainTip { height: 0, total_difficulty: shake.total_difficulty },
             listening_port: None,

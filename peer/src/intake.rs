@@ -7,13 +7,14 @@
 
 use codec::{
     Context, Decode, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, Message, Network, Payload,
-    PayloadFormat, Reader, SegmentId, Split, split,
+    Reader, SegmentId, Split, split,
 };
 
 use crate::assembly::Progress;
 use crate::chain::{Freshness, ToChain};
 use crate::counts::Counts;
 use crate::endpoint::Endpoint;
+use crate::envelopes::room_of;
 use crate::event::{ConnId, Credit};
 use crate::fault::Fault;
 use crate::peer::Peer;
@@ -54,7 +55,8 @@ impl Endpoint {
         self.counts.assembly_bytes -= peer.decoder.buffered_bytes() as u64;
         self.note_credit(&credit);
         let mut rest = bytes;
-        let result = self.take_in(conn, &mut rest, &mut credit);
+        let taken = self.take_in(conn, &mut rest, &mut credit);
+        let result = taken.and_then(|()| self.check_packed_head(conn));
         let consumed = bytes.len() - rest.len();
         self.counts.bytes_received += consumed as u64;
         if let Some(peer) = self.peers.get_mut(conn) {
@@ -65,6 +67,9 @@ impl Endpoint {
             {
                 session.requests.progress.note(self.now, here);
             }
+        }
+        if result.is_ok() {
+            self.on_body_begins(conn);
         }
         match result {
             Ok(()) => {
@@ -122,7 +127,9 @@ impl Endpoint {
             }
             let (mut head, tail) = rest.split_at(missing.min(rest.len()));
             frame = peer.decoder.resume(&mut head, &config.network)?;
+            frame = frame.filter(|frame| peer.speaks(frame.kind())); // else unknown, and empty
             *rest = tail;
+            peer.pass_over_unspoken();
             peer.promise_frame(peer.decoder.frame_bytes_promised());
             if completes && frame.is_none() && peer.decoder.assembling().is_none() {
                 peer.admits_unknown()?;
@@ -137,7 +144,8 @@ impl Endpoint {
                 peer.admits(kind, *now)?;
             }
             let completes = rest.len() >= total - here;
-            if completes && !(credit.allows(total) && credit.frames > 0) {
+            let room = room_of(&peer.decoder, rest, &config.network.limits);
+            if completes && !(credit.allows(room) && credit.frames > 0) {
                 return Ok(());
             }
         }
@@ -145,7 +153,7 @@ impl Endpoint {
             let skipping = peer.decoder.is_skipping();
             frame = peer.decoder.resume(rest, &config.network)?;
             if skipping && peer.decoder.is_empty() {
-                on_unknown(counts, credit);
+                on_passed_over(peer, counts, credit);
             }
         }
         let Some(frame) = frame else { return Ok(()) };
@@ -168,7 +176,7 @@ impl Endpoint {
         let mut ended = None;
         while count < BATCH.min(credit.frames as usize) && !input.is_empty() {
             let (kind, bytes) = match split(input, &self.config.network) {
-                Ok(Split::Whole(kind, frame)) => (Some(kind), frame.len()),
+                Ok(Split::Whole(kind, frame)) => (self.spoken(conn, kind), frame.len()),
                 Ok(Split::Unknown(header)) if header.frame_bytes() <= input.len() => {
                     (None, header.frame_bytes())
                 }
@@ -244,6 +252,9 @@ impl Endpoint {
         for cut in cuts {
             let Some(sequence) = cut.known else { break };
             relay.note(slot, sequence);
+            if let Some(kind) = cut.kind {
+                counts.note_payload(kind, cut.frame.len(), true);
+            }
             frames += 1;
             bytes += cut.frame.len() as u64;
         }
@@ -282,13 +293,14 @@ impl Endpoint {
             session.requests.progress = Progress::begin(now);
         }
         if let Some(header) = header {
-            match Kind::from_byte(header.kind) {
+            match Kind::from_byte(header.kind).filter(|kind| peer.speaks(*kind)) {
                 Some(kind) => peer.admits(kind, now)?,
                 None => peer.admits_unknown()?,
             }
             peer.promise_frame(header.frame_bytes() as u64);
         }
         peer.decoder.absorb(tail, &self.config.network)?;
+        peer.pass_over_unspoken();
         self.schedule(conn);
         Ok(())
     }
@@ -306,6 +318,8 @@ impl Endpoint {
         let small = is_small(kind);
         let consumed = if kind.is_relay() {
             self.on_payload(conn, frame, print, credit)?
+        } else if kind == Kind::Packed {
+            self.on_packed(conn, frame, credit)?
         } else if small && !self.admits_message(conn)? {
             true // passed over
         } else if is_opaque_to_us(kind) {
@@ -365,7 +379,7 @@ impl Endpoint {
         let known = relay.lookup(print);
         let awaited = session.requests.has_asked(kind, *now);
         if let (Some(sequence), false) = (known, awaited) {
-            self.on_duplicate(conn, sequence, frame.bytes().len());
+            self.on_duplicate(conn, kind, sequence, frame.bytes().len());
             return Ok(true);
         }
         if !credit.allows(frame.bytes().len()) {
@@ -379,10 +393,11 @@ impl Endpoint {
     }
 
     /// A payload that the peer need not have sent.
-    fn on_duplicate(&mut self, conn: ConnId, sequence: Sequence, bytes: usize) {
+    fn on_duplicate(&mut self, conn: ConnId, kind: Kind, sequence: Sequence, bytes: usize) {
         let Self { peers, relay, counts, .. } = self;
         counts.duplicates += 1;
         counts.duplicate_bytes += bytes as u64;
+        counts.note_payload(kind, bytes, true);
         let Some(peer) = peers.get_mut(conn) else { return };
         peer.received.duplicates += 1;
         relay.note(peer.session().and_then(|session| session.slot), sequence);
@@ -397,18 +412,26 @@ impl Endpoint {
         known: Option<Sequence>,
         credit: &mut Credit,
     ) {
-        let Self { peers, relay, config, now, .. } = self;
+        let Self { peers, relay, config, counts, now, .. } = self;
         let network = &config.network;
         let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         let kind = frame.kind();
         let answer = || answer(kind, frame.body(), network);
         let asked = session.requests.answered(kind, *now, is_opaque(network), answer);
         if let (Some(sequence), false) = (known, asked) {
-            return self.on_duplicate(conn, sequence, frame.bytes().len());
+            return self.on_duplicate(conn, kind, sequence, frame.bytes().len());
         }
+        counts.note_payload(kind, frame.bytes().len(), known.is_some());
         let (payload, seen) = relay.accept(print, known, session.slot, frame, network);
         let freshness = if asked { Freshness::Requested } else { seen };
         let Some(from) = self.source(conn) else { return };
+        let payload = if asked {
+            self.on_fetched(conn, &payload);
+            let Some(payload) = self.on_answer(conn, payload) else { return };
+            payload
+        } else {
+            self.on_arrival(conn, payload, print)
+        };
         self.hand_over(ToChain::Payload { from, payload, freshness }, credit);
     }
 
@@ -432,7 +455,14 @@ impl Endpoint {
             self.take_answer(conn, kind, frame.body())?;
             Freshness::Requested
         };
-        let payload = Payload::from_frame(&self.config.network, frame);
+        let mut payload = Payload::from_frame(&self.config.network, frame);
+        if kind == Kind::StemTransaction && !self.on_stem(conn, &payload) {
+            return Ok(true);
+        }
+        if kind == Kind::Headers {
+            let Some(headers) = self.on_answer(conn, payload) else { return Ok(true) };
+            payload = headers;
+        }
         let Some(from) = self.source(conn) else { return Ok(true) };
         Ok(self.hand_over(ToChain::Payload { from, payload, freshness }, credit))
     }
@@ -449,6 +479,12 @@ impl Endpoint {
         if answered { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
     }
 
+    /// The kind, if it is one that this peer may use; else it is unknown.
+    fn spoken(&self, conn: ConnId, kind: Kind) -> Option<Kind> {
+        let peer = self.peers.get(conn);
+        Some(kind).filter(|kind| !kind.is_extension() || peer.is_some_and(|it| it.speaks(*kind)))
+    }
+
     /// The fingerprint of what is relayed; of anything else nobody asks for one.
     fn print_of(&self, kind: Option<Kind>, frame: &[u8]) -> Fingerprint {
         match kind {
@@ -460,6 +496,15 @@ impl Endpoint {
     fn version(&self, conn: ConnId) -> u32 {
         let session = self.peers.get(conn).and_then(Peer::session);
         session.map_or(0, |session| session.agreement.version)
+    }
+}
+
+/// A frame that was not kept has been passed over: of an unknown kind, or one that we have.
+fn on_passed_over(peer: &mut Peer, counts: &mut Counts, credit: &mut Credit) {
+    on_unknown(counts, credit);
+    if peer.takes_refused() {
+        counts.unknown_frames -= 1;
+        peer.received.frames += 1;
     }
 }
 
@@ -493,11 +538,19 @@ const fn is_small(kind: Kind) -> bool {
             | Kind::GetOutputSegment
             | Kind::GetRangeProofSegment
             | Kind::GetKernelSegment
+            | Kind::Have
+            | Kind::Coming
+            | Kind::Want
+            | Kind::NotFound
+            | Kind::GetBlocks
+            | Kind::GetPool
+            | Kind::PoolIds
+            | Kind::WantPool
     )
 }
 
 fn is_opaque(network: &Network) -> bool {
-    network.format == PayloadFormat::Opaque
+    network.format.is_opaque()
 }
 
 /// What an answer says that it is.

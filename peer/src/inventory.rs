@@ -249,20 +249,38 @@ impl Inventory {
     /// Appends all peers not known to have this payload, in the order of their slots: everybody, if
     /// it is older than the rows.
     pub fn lacking(&self, sequence: Sequence, into: &mut Vec<PeerSlot>) {
-        let open = self.is_open(sequence);
-        let row = self.row(sequence.number());
+        self.lacking_all(&[sequence], into);
+    }
+
+    /// Appends all peers that are in none of these rows, in the order of their slots: rows that one
+    /// thing has for its body, its id, its header. A row that is too old counts as empty.
+    pub fn lacking_all(&self, rows: &[Sequence], into: &mut Vec<PeerSlot>) {
         let established = self.established.as_chunks::<LINE_WORDS>().0;
         for (block, established) in established.iter().enumerate().take(self.blocks_used) {
-            let line = &self.matrix.lines()[block * self.rows + row];
-            for (word, (established, noted)) in established.iter().zip(line).enumerate() {
-                let mut lacking = if open { established & !noted } else { *established };
-                while lacking != 0 {
-                    let bit = lacking.trailing_zeros() as usize;
-                    into.push(PeerSlot((block * BLOCK_SLOTS + word * WORD_SLOTS + bit) as u16));
-                    lacking &= lacking - 1;
-                }
+            let mut lacking = *established;
+            for line in rows.iter().filter_map(|row| self.line_of(block, *row)) {
+                lacking.iter_mut().zip(line).for_each(|(lacking, noted)| *lacking &= !noted);
             }
+            append(block, &lacking, into);
         }
+    }
+
+    /// Appends all peers known to have this payload, in the order of their slots: nobody, if it is
+    /// older than the rows.
+    pub fn holders(&self, sequence: Sequence, into: &mut Vec<PeerSlot>) {
+        let established = self.established.as_chunks::<LINE_WORDS>().0;
+        for (block, established) in established.iter().enumerate().take(self.blocks_used) {
+            let Some(line) = self.line_of(block, sequence) else { return };
+            let mut holding = *established;
+            holding.iter_mut().zip(line).for_each(|(holding, noted)| *holding &= noted);
+            append(block, &holding, into);
+        }
+    }
+
+    /// The part of an open row that is in this block.
+    fn line_of(&self, block: usize, sequence: Sequence) -> Option<&[u64; LINE_WORDS]> {
+        let line = block * self.rows + self.row(sequence.number());
+        self.is_open(sequence).then(|| &self.matrix.lines()[line])
     }
 
     /// Rows that still hold a bit of this slot, whoever set it: 0 once a retired slot is swept.
@@ -298,6 +316,18 @@ impl Inventory {
     }
 }
 
+/// Appends the slots of these bits of a block.
+fn append(block: usize, bits: &[u64; LINE_WORDS], into: &mut Vec<PeerSlot>) {
+    for (word, bits) in bits.iter().enumerate() {
+        let mut bits = *bits;
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            into.push(PeerSlot((block * BLOCK_SLOTS + word * WORD_SLOTS + bit) as u16));
+            bits &= bits - 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -314,6 +344,41 @@ mod tests {
         let mut lacking = Vec::new();
         inventory.lacking(Sequence::new(number), &mut lacking);
         lacking
+    }
+
+    #[test]
+    fn who_is_in_one_of_two_rows_lacks_neither() {
+        let mut inventory = inventory(4, 1000);
+        let peers: Vec<PeerSlot> = (0..1000).map(|_| inventory.join().unwrap()).collect();
+        let [body, id] = [0, 1].map(Sequence::new);
+        inventory.open_row(id);
+        for (index, peer) in peers.iter().enumerate() {
+            if index % 2 == 0 {
+                inventory.note(*peer, body);
+            }
+            if index % 3 == 0 {
+                inventory.note(*peer, id);
+            }
+        }
+        inventory.leave(peers[1]);
+        inventory.leave(peers[6]);
+        let among = |wanted: fn(usize) -> bool| -> Vec<PeerSlot> {
+            let here = peers.iter().enumerate().filter(|(index, _)| ![1, 6].contains(index));
+            here.filter(|(index, _)| wanted(*index)).map(|(_, peer)| *peer).collect()
+        };
+        let mut found = Vec::new();
+        inventory.lacking_all(&[body, id], &mut found);
+        assert_eq!(found, among(|index| index % 2 != 0 && index % 3 != 0));
+        found.clear();
+        inventory.holders(id, &mut found);
+        assert_eq!(found, among(|index| index % 3 == 0));
+        inventory.open_row(Sequence::new(4));
+        found.clear();
+        inventory.lacking_all(&[body, id], &mut found);
+        assert_eq!(found, among(|index| index % 3 != 0), "a row that is too old counts as empty");
+        found.clear();
+        inventory.holders(body, &mut found);
+        assert_eq!(found, []);
     }
 
     #[test]

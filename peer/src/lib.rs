@@ -53,6 +53,7 @@
 //!                 Output::Send { payload, .. } => self.wire.extend_from_slice(payload.frame()),
 //!                 Output::ToChain(event) => self.chain.push(event),
 //!                 Output::Dial { addr } => self.dials.push(addr),
+//!                 Output::Opens { .. } => {} // for those who pack
 //!                 Output::Resolve { name } => panic!("there are no seeds: {name}"),
 //!                 Output::Close { conn, reason } => panic!("{conn:?}: {}", reason.name()),
 //!             }
@@ -101,9 +102,15 @@
 //! - Bytes to messages, with credit: `intake.rs`. What a message leads to: `endpoint.rs`.
 //! - Requests and answers, and what they cost: `serving.rs`, `requests.rs`. Archives:
 //!   `archives.rs`. The memory of half-received frames: `assembly.rs`. Token buckets: [`Rate`].
+//! - Bodies that come packed: `envelopes.rs`. Comparing pools: `pool.rs`; beside the peers that ask
+//!   and are asked: `pooling.rs`.
 //! - What was seen: [`SeenFilter`]. Who has what: [`Inventory`]. Both together: `relay.rs`.
+//! - How payloads spread: [`RelayRules`], `relaying.rs`. Announcements, and how what is wanted of
+//!   them is fetched: `fetching.rs`, `offers.rs`. What is asked of us of late: `recent.rs`. Large
+//!   bodies that begin: `bodies.rs`, `coming.rs`.
 //! - Whom we know: `address_book`. Whom to dial: `dialer.rs`. Both beside the peers that tell and
 //!   ask: `addresses.rs`. Whose an address is: [`Locality`]. Our own: `external.rs`.
+//! - Catching up: `sync`. Beside the peers that are asked: `syncing.rs`.
 //! - What a remote can do wrong: [`Fault`], and the [`CloseReason`] that follows. Who is refused,
 //!   and why: [`Ban`], `bans.rs`; what leads there: `banning.rs`.
 //! - When to look at whom: `deadlines.rs`.
@@ -123,30 +130,45 @@ mod archives;
 mod assembly;
 mod banning;
 mod bans;
+mod batches;
+mod bodies;
 mod chain;
+mod coming;
 mod config;
 mod counts;
+mod dandelion;
 mod deadlines;
 mod departed;
 mod dialer;
 mod endpoint;
+mod envelopes;
 mod event;
 mod external;
 mod fault;
+mod fetching;
 mod handshake;
 mod intake;
 mod inventory;
 mod lines;
+mod offers;
 mod peer;
+mod pool;
+mod pooling;
 mod rates;
+mod recent;
 mod record;
 mod relay;
+mod relaying;
 mod requests;
 mod rng;
 mod seen;
 mod serving;
 mod sessions;
 mod slots;
+mod speed;
+mod stems;
+mod sync;
+mod syncing;
 mod table;
 mod time;
 
@@ -159,12 +181,14 @@ pub use chain::{
     Archive, ChainTip, Freshness, FromChain, Request, SegmentId, Source, ToChain, Verdict,
 };
 pub use config::{
-    ARCHIVE_BYTES_MAX, ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX, ARCHIVE_STALL,
-    ARCHIVES_RECEIVED_MAX, ARCHIVES_SENT_MAX, Config, ConfigError, DIALED_MAX, EVENTS_RESERVED,
-    FRAME_RATE_MIN, HELD_MAX, LISTED_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX,
-    REQUESTS_WAITING_MAX, Rates, Seed, SeedError, Slots,
+    AGGREGATE_MAX, ARCHIVE_BYTES_MAX, ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX,
+    ARCHIVE_STALL, ARCHIVES_RECEIVED_MAX, ARCHIVES_SENT_MAX, BEHIND_PERIOD, BLOCKS_WANTED_MAX,
+    Config, ConfigError, DIALED_MAX, EVENTS_RESERVED, FRAME_RATE_MIN, HELD_MAX, LISTED_MAX,
+    POOL_IDS_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX, REQUESTS_WAITING_MAX, Rates, SETTLED_MAX,
+    Seed, SeedError, Slots,
 };
-pub use counts::Counts;
+pub use counts::{Counts, KindBytes, RELAY_KINDS};
+pub use dandelion::{DandelionRules, Embargo, Scheme};
 pub use endpoint::Endpoint;
 pub use event::{CloseReason, ConnId, Credit, Direction, Input, Output, Recipients};
 pub use fault::Fault;
@@ -172,11 +196,13 @@ pub use inventory::{Inventory, InventoryLimits, PeerSlot};
 pub use peer::PeerInfo;
 pub use rates::{Rate, TokenBucket};
 pub use record::{AddressRecord, Change, Restored};
+pub use relaying::{Knowledge, Policy, RelayRules};
 pub use rng::Rng;
 pub use seen::{
     Fingerprint, OLDER_BITS_MAX, RECENT_IDS_MAX, Remembered, SEEN_SECRET_BYTES, SeenFilter,
     SeenLimits, Sequence,
 };
 pub use slots::{Candidate, pick_victim};
+pub use sync::{GIVERS_MAX, SyncRules};
 pub use table::Table;
 pub use time::{Instant, UnixTime};

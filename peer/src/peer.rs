@@ -39,6 +39,10 @@ pub(crate) struct Peer {
     /// The nonce of our Hand to it, if we dialled.
     pub(crate) nonce: Option<u64>,
     pub(crate) received: Received,
+    /// Whether the first bytes of the partial frame have said what it is, or never will.
+    pub(crate) head_seen: bool,
+    /// Whether the body that is being passed over is one that we have.
+    pub(crate) refuses_body: bool,
 }
 
 /// What came from a peer.
@@ -77,7 +81,7 @@ pub(crate) struct Session {
     /// When the chain last took a block, header or compact block that came from here.
     last_block: Option<Instant>,
     /// The same for transactions.
-    last_transaction: Option<Instant>,
+    pub(crate) last_transaction: Option<Instant>,
     /// When it last told some.
     pub(crate) addresses_heard: Option<Instant>,
     /// Whether it asked for addresses, and got its one answer.
@@ -137,6 +141,8 @@ impl Peer {
             since: now,
             nonce: None,
             received: Received::default(),
+            head_seen: false,
+            refuses_body: false,
         }
     }
 
@@ -191,6 +197,24 @@ impl Peer {
         }
     }
 
+    /// Whether it speaks our extension, and we do with it.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.session().is_some_and(Session::is_extended)
+    }
+
+    /// Whether frames of this kind mean something from it.
+    pub(crate) fn speaks(&self, kind: Kind) -> bool {
+        !kind.is_extension() || self.is_extended()
+    }
+
+    /// Passes over the frame that is being assembled if its kind means nothing from this peer.
+    pub(crate) fn pass_over_unspoken(&mut self) {
+        let kind = self.decoder.assembling().map(|(kind, ..)| kind);
+        if kind.is_some_and(|kind| !self.speaks(kind)) {
+            self.decoder.skip_rest();
+        }
+    }
+
     /// Whether a frame of an unknown kind may come now, to be passed over.
     pub(crate) const fn admits_unknown(&self) -> Result<(), Fault> {
         match self.phase {
@@ -208,6 +232,7 @@ impl Peer {
     pub(crate) const fn begin_frame(&mut self, now: Instant) {
         self.frame_begun = now;
         self.frame_bytes = 0;
+        self.head_seen = false;
     }
 
     /// The header of the partial frame is whole, and says how long the frame is.
@@ -369,6 +394,11 @@ impl Session {
             addresses_told: false,
             requests: Requests::default(),
         }
+    }
+
+    /// Whether both sides speak Molva's own messages.
+    pub(crate) fn is_extended(&self) -> bool {
+        self.agreement.capabilities.contains(Capabilities::EXTENSION)
     }
 
     /// A ping leaves now; the next one is due a period later.

@@ -1,9 +1,11 @@
 //! Relay: a payload is accepted from one peer, and goes to those that lack it.
 //!
 //! What was seen is known by a fingerprint of the frame; who has it, by a bit in the row of its
-//! sequence. Stem transactions never come here: they must leave no trace in what others can probe.
+//! sequence. Where ids are told before bodies, an id has a row of its own, of who knows of it: a
+//! payload goes to those that are in neither. Stem transactions never come here: they must leave no
+//! trace in what others can probe.
 
-use codec::{Form, Frame, Network, Payload};
+use codec::{Form, Frame, Item, Network, Payload, Record};
 
 use crate::chain::Freshness;
 use crate::config::Config;
@@ -24,6 +26,17 @@ pub(crate) struct Relay {
     forms: [usize; Form::ALL.len()],
     lacking: Vec<PeerSlot>,
 }
+
+/// The rows of one thing: of its body, and of its id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rows {
+    pub(crate) body: Sequence,
+    pub(crate) id: Sequence,
+}
+
+/// Bytes that stand for an id where a frame stands for a body: two in the place of the magic, the
+/// kind, the id. No frame is fingerprinted alike: no kind of the protocol has this bit.
+const ID_MARK: u8 = 0x80;
 
 /// Rows of the inventory that are cleared of departed peers in one call: 0.1 ms at most.
 const SWEEP_ROWS: usize = 2_048;
@@ -139,6 +152,59 @@ impl Relay {
         Form::ALL.into_iter().all(|form| self.peers_of(form) == 0 || forms.contains(form))
     }
 
+    fn id_print(&self, item: &Item) -> Fingerprint {
+        let mut bytes = [0; 2 + Item::BYTES];
+        bytes[2] = item.kind as u8 | ID_MARK;
+        bytes[3..].copy_from_slice(&item.id.0);
+        self.fingerprint(&bytes)
+    }
+
+    fn open(&mut self, print: Fingerprint) -> Sequence {
+        self.lookup(print).unwrap_or_else(|| {
+            let sequence = self.seen.remember(print).sequence;
+            self.inventory.open_row(sequence);
+            sequence
+        })
+    }
+
+    /// The rows of a payload that is to be spread, opened if they are not.
+    pub(crate) fn open_rows(&mut self, payload: &Payload, item: &Item) -> Rows {
+        let body = self.open_body(payload);
+        Rows { body, id: self.open(self.id_print(item)) }
+    }
+
+    /// The row of a body alone.
+    pub(crate) fn open_body(&mut self, payload: &Payload) -> Sequence {
+        self.open(self.fingerprint(payload.frame()))
+    }
+
+    /// The row of the id of something that was spread.
+    pub(crate) fn id_row(&self, item: &Item) -> Option<Sequence> {
+        self.lookup(self.id_print(item))
+    }
+
+    /// All peers that are in neither row, in the order of their slots, and then those that have no
+    /// column.
+    pub(crate) fn lacking(&mut self, rows: Rows) -> Vec<ConnId> {
+        self.lacking.clear();
+        self.inventory.lacking_all(&[rows.body, rows.id], &mut self.lacking);
+        let placed = self.lacking.iter().filter_map(|slot| self.columns[slot.index()]);
+        placed.chain(self.unplaced.iter().copied()).collect()
+    }
+
+    /// All peers in this row.
+    pub(crate) fn holders(&self, sequence: Sequence) -> Vec<ConnId> {
+        let mut slots = Vec::new();
+        self.inventory.holders(sequence, &mut slots);
+        slots.iter().filter_map(|slot| self.columns[slot.index()]).collect()
+    }
+
+    /// Whether this peer is in one of the rows.
+    pub(crate) fn is_in(&self, slot: Option<PeerSlot>, rows: Rows) -> bool {
+        let noted = |row| slot.is_some_and(|slot| self.inventory.has(slot, row));
+        noted(rows.body) || noted(rows.id)
+    }
+
     /// Sends a payload to all that lack it: one output, however many there are. Kinds that are not
     /// relayed go nowhere: an answer is a fault at whoever did not ask, a stem transaction a leak.
     pub(crate) fn spread(&mut self, payload: Payload) -> Option<Output> {
@@ -154,12 +220,7 @@ impl Relay {
         if !payload.kind().is_relay() {
             return None;
         }
-        let print = self.fingerprint(payload.frame());
-        let sequence = self.lookup(print).unwrap_or_else(|| {
-            let sequence = self.seen.remember(print).sequence;
-            self.inventory.open_row(sequence);
-            sequence
-        });
+        let sequence = self.open_body(&payload);
         self.lacking.clear();
         self.inventory.lacking(sequence, &mut self.lacking);
         let mut to = Vec::with_capacity(self.lacking.len() + self.unplaced.len());
@@ -177,6 +238,11 @@ impl Relay {
     /// The chain wants it later: it may come again.
     pub(crate) fn unsee(&mut self, payload: &Payload) {
         let print = self.fingerprint(payload.frame());
+        self.forget_print(print);
+    }
+
+    /// The same for what is remembered by something else than its frame.
+    pub(crate) fn forget_print(&mut self, print: Fingerprint) {
         self.seen.forget(print);
     }
 
@@ -193,6 +259,20 @@ impl Relay {
         let Some(slot) = slot.filter(|_| payload.kind().is_relay()) else { return };
         let print = self.fingerprint(payload.frame());
         if let Some(sequence) = self.lookup(print) {
+            self.inventory.unnote(slot, sequence);
+        }
+    }
+
+    /// This peer does not know of this after all.
+    pub(crate) fn unmark_id(&mut self, slot: Option<PeerSlot>, item: &Item) {
+        if let Some(sequence) = self.id_row(item) {
+            self.unnote(slot, sequence);
+        }
+    }
+
+    /// This peer does not have it after all.
+    pub(crate) fn unnote(&mut self, slot: Option<PeerSlot>, sequence: Sequence) {
+        if let Some(slot) = slot {
             self.inventory.unnote(slot, sequence);
         }
     }

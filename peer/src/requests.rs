@@ -54,7 +54,7 @@ impl Class {
     pub(crate) const fn of_request(request: &Request) -> Self {
         match request {
             Request::Headers(_) => Self::Headers,
-            Request::Block(_) | Request::CompactBlock(_) => Self::Blocks,
+            Request::Block(_) | Request::CompactBlock(_) | Request::Blocks { .. } => Self::Blocks,
             Request::Transaction(_) => Self::Transactions,
             Request::TxHashSet { .. } => Self::Archive,
             Request::OutputBitmapSegment(_)
@@ -148,6 +148,10 @@ const _: () = assert!(size_of::<Requests>() <= 144, "every peer has one");
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     answers: [TokenBucket; Class::ALL.len()],
+    /// Parts of our pool that it may still be told.
+    pub(crate) parts: TokenBucket,
+    /// Bytes that we may still open for it unasked.
+    pub(crate) unpacking: TokenBucket,
     /// Requests that the chain has, by class: each has pledged.
     pledged: [u32; Class::ALL.len()],
     /// At most [`REQUESTS_WAITING_MAX`].
@@ -167,15 +171,23 @@ impl Requests {
     /// Its host begins, or begins again, with this.
     pub(crate) fn open(&mut self, purse: &Purse) {
         (self.messages, self.addresses) = (purse.messages, purse.addresses);
-        if purse.answers != Purse::default().answers {
-            self.account_mut().answers = purse.answers;
+        let Purse { answers, parts, unpacking, .. } = *purse;
+        let none = TokenBucket::default();
+        if answers.iter().chain([&parts, &unpacking]).any(|bucket| *bucket != none) {
+            let account = self.account_mut();
+            (account.answers, account.parts, account.unpacking) = (answers, parts, unpacking);
         }
     }
 
     /// What its host is left with.
     pub(crate) fn purse(&self) -> Purse {
-        let answers = self.account.as_deref().map(|account| account.answers).unwrap_or_default();
-        Purse { answers, messages: self.messages, addresses: self.addresses }
+        let mut purse =
+            Purse { messages: self.messages, addresses: self.addresses, ..Purse::default() };
+        if let Some(account) = &self.account {
+            purse.answers = account.answers;
+            (purse.parts, purse.unpacking) = (account.parts, account.unpacking);
+        }
+        purse
     }
 
     /// Notes a request of the chain. `false`: too many wait already, this one must not be sent.
@@ -214,6 +226,15 @@ impl Requests {
         if let Some(index) = self.asked.iter().rposition(|other| *other == asked) {
             self.asked.remove(index);
         }
+    }
+
+    /// Blocks that will not come.
+    pub(crate) fn forget_blocks(&mut self, ids: &[Hash]) {
+        let is_one = |asked: &Asked| {
+            let named = |id: &Hash| asked.wanted == Wanted::Id(*id);
+            asked.kind == Kind::Block && ids.iter().any(named)
+        };
+        self.asked.retain(|asked| !is_one(asked));
     }
 
     /// Takes the request that this answers. What was wanted decides, where it can: a transaction
@@ -266,6 +287,11 @@ impl Requests {
         let burst = rate.burst.saturating_mul(FLOOD_BURSTS);
         let flood = !self.beyond.take(1, Rate { burst, ..rate }, now);
         flood.then_some(burst)
+    }
+
+    /// This will not come, or is not wanted from here any more.
+    pub(crate) fn give_up(&mut self, kind: Kind, id: Hash) {
+        self.asked.retain(|asked| asked.kind != kind || asked.wanted != Wanted::Id(id));
     }
 
     /// A message of ours that may be left out: whether it may be sent.
@@ -342,7 +368,8 @@ impl Account {
         &mut self.answers[class as usize]
     }
 
-    fn is_ready(&self, class: Class, rate: Rate, now: Instant) -> bool {
+    /// Whether what it had of this class is paid for.
+    pub(crate) fn is_ready(&self, class: Class, rate: Rate, now: Instant) -> bool {
         self.answers[class as usize].ready_at(rate, now) == now
     }
 

@@ -10,7 +10,8 @@
 
 use std::collections::VecDeque;
 
-use codec::{Form, Hash, Kind, Locator, Message, Payload, PayloadFormat};
+use codec::limits::RANGE_BYTES_MAX;
+use codec::{Hash, Item, Kind, Locator, Message, Payload, PayloadFormat};
 
 use crate::bans::Evidence;
 use crate::chain::{FromChain, Request, Source, ToChain, Verdict};
@@ -22,7 +23,7 @@ use crate::endpoint::{Endpoint, sealed};
 use crate::event::{ConnId, Credit, Output, Recipients};
 use crate::fault::Fault;
 use crate::peer::{Peer, Session};
-use crate::rates::TokenBucket;
+use crate::rates::{Rate, TokenBucket};
 use crate::requests::{Asked, Class, Requests, Turn, Wanted};
 use crate::time::Instant;
 
@@ -74,6 +75,11 @@ impl Endpoint {
         request: Request,
         credit: &mut Credit,
     ) -> bool {
+        if let Some((kind, id)) = request.names()
+            && self.answer_from_recent(conn, kind, id)
+        {
+            return true;
+        }
         let Some(from) = self.source(conn) else { return true };
         let (rate, now, owed) = (self.config.rates.answers, self.now, self.upload_owed());
         let Some(account) = self.requests_mut(conn).map(Requests::account_mut) else { return true };
@@ -92,22 +98,12 @@ impl Endpoint {
             }
             return true;
         }
+        let answers = self.answers_pledged(&request);
         let handed_over = self.hand_over(ToChain::Requested { from, request }, credit);
         if handed_over {
-            self.pledge(conn, class);
+            self.pledge(conn, class, answers);
         }
         handed_over
-    }
-
-    pub(crate) fn on_announcement(
-        &mut self,
-        conn: ConnId,
-        kind: Kind,
-        id: Hash,
-        credit: &mut Credit,
-    ) -> bool {
-        let Some(from) = self.source(conn) else { return true };
-        self.hand_over(ToChain::Announced { from, kind, id }, credit)
     }
 
     /// Whether a small message may be looked at, or is to be passed over.
@@ -140,11 +136,24 @@ impl Endpoint {
             FromChain::Verdict { from, payload, verdict } => {
                 self.on_verdict(from, payload, verdict);
             }
-            FromChain::Request { to, request } => self.ask(to, &request),
+            FromChain::Request { to, request } => {
+                self.ask(to, &request);
+            }
             FromChain::Deliver { to, payload } => self.deliver(to, payload),
             FromChain::SendArchive { to, archive } => self.send_archive(to, archive),
             FromChain::ArchivePiece { to, piece } => self.send_piece(to, piece),
             FromChain::GiveUpArchive { conn } => self.give_up_archive(conn),
+            FromChain::Stem(payload) => self.stem(payload),
+            FromChain::Settled { ids } => self.settle_stems(&ids),
+            FromChain::Aggregated { batch, payload } => self.on_aggregated(batch, payload),
+            FromChain::Fetch { kind, id } => self.fetch(kind, id),
+            FromChain::FindHeaders { locator } => self.find_headers(&locator),
+            FromChain::FetchBlocks { height, ids } => self.fetch_blocks(height, &ids),
+            FromChain::CancelBlocks => self.cancel_blocks(),
+            FromChain::Pool { ids } => self.on_pool(ids),
+            FromChain::NotFound { to, kind, id } => self.not_found(to, kind, id),
+            FromChain::Fork { conn } => self.on_fork(conn),
+            FromChain::BadEnvelope { from, kind, id } => self.on_bad_envelope(from, kind, id),
             FromChain::Accuse { from, cause, note } => {
                 self.ban_source(from, cause, Evidence { kind: None, bytes: 0, note });
             }
@@ -152,12 +161,23 @@ impl Endpoint {
     }
 
     fn on_verdict(&mut self, from: Source, payload: Payload, verdict: Verdict) {
+        self.relay_judged(from, &payload, verdict);
         match verdict {
             Verdict::Accept => {
                 self.on_valid(from, payload.kind());
-                self.spread(payload);
+                if payload.kind() == Kind::StemTransaction {
+                    self.stem_on(from, payload);
+                } else {
+                    self.spread_from(payload, Some(from));
+                }
             }
-            Verdict::Later => self.relay.unsee(&payload),
+            Verdict::Keep => self.on_valid(from, payload.kind()),
+            // It was never said to be seen.
+            Verdict::Later if payload.kind() == Kind::StemTransaction => {}
+            Verdict::Later => {
+                self.relay.unsee(&payload);
+                self.forget_envelope(&payload);
+            }
             Verdict::Invalid => self.on_invalid(from, &payload),
         }
     }
@@ -168,6 +188,12 @@ impl Endpoint {
         let (payload, fits) = match command {
             FromChain::Publish(payload) => (payload, payload.kind().is_relay()),
             FromChain::Verdict { payload, .. } => (payload, !payload.is_piece()),
+            FromChain::Stem(payload) => {
+                (payload, matches!(payload.kind(), Kind::Transaction | Kind::StemTransaction))
+            }
+            FromChain::Aggregated { payload: Some(payload), .. } => {
+                (payload, payload.kind() == Kind::StemTransaction)
+            }
             // An archive's frame goes by `SendArchive` only: what follows it must be accounted for.
             FromChain::Deliver { payload, .. } => {
                 (payload, payload.kind() != Kind::TxHashSetArchive)
@@ -176,49 +202,29 @@ impl Endpoint {
             | FromChain::SendArchive { .. }
             | FromChain::GiveUpArchive { .. }
             | FromChain::Accuse { .. }
+            | FromChain::Settled { .. }
+            | FromChain::Aggregated { payload: None, .. }
+            | FromChain::Fetch { .. }
+            | FromChain::FindHeaders { .. }
+            | FromChain::FetchBlocks { .. }
+            | FromChain::CancelBlocks
+            | FromChain::Pool { .. }
+            | FromChain::NotFound { .. }
+            | FromChain::Fork { .. }
+            | FromChain::BadEnvelope { .. }
             | FromChain::ArchivePiece { .. } => return true,
         };
         fits && payload.frame().starts_with(&self.config.network.magic)
     }
 
-    /// Sends a payload to all that lack it and can have it: as it is where all peers are alike,
-    /// else once for each form of the protocol, within the pace of each, and to nobody to whom an
-    /// archive is going out, behind which it would grow old.
-    fn spread(&mut self, payload: Payload) {
-        let pace = self.config.rates.grin_pace;
-        if pace.is_none() && self.serving.archives_sent == 0 && self.relay.suits_all(&payload) {
-            self.outbox.extend(self.relay.spread(payload));
-            return;
-        }
-        let now = self.now;
-        for form in Form::ALL {
-            let count = self.relay.peers_of(form);
-            if count == 0 {
-                continue;
-            }
-            let Ok(copy) = payload.convert(&self.config.network, form.version()) else {
-                self.counts.relay_withheld += count as u64;
-                continue;
-            };
-            let Self { relay, peers, counts, .. } = self;
-            let output = relay.spread_to(copy, |conn| {
-                let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else {
-                    return false;
-                };
-                if Form::of_version(session.agreement.version) != form {
-                    return false;
-                }
-                let admitted = !session.requests.sends_archive()
-                    && pace.is_none_or(|pace| session.requests.take_pace(pace, now));
-                counts.relay_withheld += u64::from(!admitted);
-                admitted
-            });
-            self.outbox.extend(output);
-        }
-    }
-
-    fn ask(&mut self, to: ConnId, request: &Request) {
+    /// Asks a peer. Whether the question leaves, now or at its pace.
+    pub(crate) fn ask(&mut self, to: ConnId, request: &Request) -> bool {
         let (message, kind, wanted) = question(request);
+        if let Some((kind, id)) = request.names()
+            && self.relaying.readers.contains(&to)
+        {
+            return self.want(to, Item { kind, id });
+        }
         let (now, pace) = (self.now, self.config.rates.grin_pace);
         let full = kind == Kind::TxHashSetArchive
             && self.serving.archives_received + self.archives_asked() >= ARCHIVES_RECEIVED_MAX;
@@ -244,8 +250,56 @@ impl Endpoint {
             paced.ok()
         });
         match paced {
-            Some(payload) => self.send_or_wait(to, payload),
-            None => self.counts.requests_unsent += 1,
+            Some(payload) => {
+                self.send_or_wait(to, payload);
+                true
+            }
+            None => {
+                self.counts.requests_unsent += 1;
+                false
+            }
+        }
+    }
+
+    /// Asks a peer of ours for one thing, with all that it is asked for in this turn.
+    fn want(&mut self, to: ConnId, item: Item) -> bool {
+        let asked = Asked { kind: item.kind, wanted: Wanted::Id(item.id), at: self.now };
+        let noted = self.requests_mut(to).is_some_and(|requests| requests.ask(asked));
+        if !noted {
+            self.counts.requests_unsent += 1;
+        } else if self.relaying.batches.want(to, item) {
+            self.send_batches();
+        }
+        noted
+    }
+
+    /// Asks a peer of ours for blocks of its chain in a row, each of which is awaited by itself.
+    /// Whether the question leaves.
+    pub(crate) fn ask_range(&mut self, to: ConnId, ids: &[Hash]) -> bool {
+        let Some(first) = ids.first().copied() else { return false };
+        let (now, count) = (self.now, ids.len() as u16);
+        let range = Message::GetBlocks(codec::BlockRange { first, count });
+        let payload = sealed(&self.config.network, &range);
+        let asked = |id: &Hash| Asked { kind: Kind::Block, wanted: Wanted::Id(*id), at: now };
+        let left = self.requests_mut(to).is_some_and(|requests| {
+            let known = ids.iter().take_while(|id| requests.ask(asked(id))).count();
+            if known < ids.len() {
+                ids[..known].iter().for_each(|id| requests.take_back(asked(id)));
+            }
+            known == ids.len()
+        });
+        if left {
+            self.send_or_wait(to, Some(payload));
+        } else {
+            self.counts.requests_unsent += 1;
+        }
+        left
+    }
+
+    /// A peer will not give these blocks: they are not awaited any more.
+    pub(crate) fn unask(&mut self, of: ConnId, ids: &[Hash]) {
+        if let Some(requests) = self.requests_mut(of) {
+            requests.forget_blocks(ids);
         }
     }
 
@@ -257,16 +311,17 @@ impl Endpoint {
         sessions.filter(asked).count()
     }
 
-    fn deliver(&mut self, to: ConnId, payload: Payload) {
+    pub(crate) fn deliver(&mut self, to: ConnId, payload: Payload) {
         let Some(session) = self.peers.get(to).and_then(Peer::session) else { return };
         let (version, slot) = (session.agreement.version, session.slot);
         let class = Class::of_answer(payload.kind());
-        let sendable = if is_empty_headers(&payload) {
+        let sendable = if is_empty_headers(&payload) && !session.is_extended() {
             None
         } else {
             payload.convert(&self.config.network, version).ok()
         };
-        let bytes = sendable.as_ref().map_or(0, |payload| payload.frame().len());
+        let dressed = sendable.clone().map(|payload| self.dressed(to, payload));
+        let bytes = dressed.as_ref().map_or(0, |payload| payload.frame().len());
         if let Some(class) = class {
             self.settle(to, class, bytes);
         }
@@ -276,8 +331,8 @@ impl Endpoint {
         if let Some(payload) = sendable.as_ref().filter(|payload| note(payload)) {
             self.relay.mark(slot, payload);
         }
-        let (now, pace) = (self.now, self.config.rates.grin_pace);
-        let paced = sendable
+        let (now, pace) = (self.now, self.pace_of(to));
+        let paced = dressed
             .zip(self.requests_mut(to))
             .and_then(|(payload, requests)| requests.pace(payload, pace, now).ok());
         match paced {
@@ -288,6 +343,13 @@ impl Endpoint {
             None => self.counts.answers_withheld += 1,
         }
         self.serve(to);
+    }
+
+    /// The pace of answers to this peer: none for one of ours, which does not count messages as
+    /// grin does.
+    fn pace_of(&self, conn: ConnId) -> Option<Rate> {
+        let extended = self.peers.get(conn).is_some_and(Peer::is_extended);
+        self.config.rates.grin_pace.filter(|_| !extended)
     }
 
     /// Sends what its pace lets through; what it kept is looked for at its time.
@@ -308,17 +370,29 @@ impl Endpoint {
         }
     }
 
-    fn requests_mut(&mut self, conn: ConnId) -> Option<&mut Requests> {
+    pub(crate) fn requests_mut(&mut self, conn: ConnId) -> Option<&mut Requests> {
         self.peers.get_mut(conn)?.session_mut().map(|session| &mut session.requests)
     }
 
-    /// A request went to the chain: its answer is paid for in advance.
-    fn pledge(&mut self, conn: ConnId, class: Class) {
+    /// For how many answers a request pledges: for one, or for as many large blocks as a range may
+    /// be answered with. Each answer gives one pledge back, so that a range of three blocks or more
+    /// holds up nothing once its first are there.
+    fn answers_pledged(&self, request: &Request) -> u32 {
+        let Request::Blocks { count, .. } = request else { return 1 };
+        let one = Class::Blocks.pledge(&self.config.network.limits).max(1);
+        let most = (RANGE_BYTES_MAX as u64 / one).max(1);
+        u32::from(*count).min(u32::try_from(most).unwrap_or(u32::MAX))
+    }
+
+    /// A request went to the chain: its answers are paid for in advance.
+    fn pledge(&mut self, conn: ConnId, class: Class, answers: u32) {
         let (rate, now) = (self.config.rates.answers, self.now);
         let bytes = class.pledge(&self.config.network.limits);
         if let Some(account) = self.requests_mut(conn).map(Requests::account_mut) {
             account.wants_archive |= class == Class::Archive;
-            account.pledge(class, bytes, rate, now);
+            for _ in 0..answers {
+                account.pledge(class, bytes, rate, now);
+            }
         }
     }
 
@@ -346,7 +420,7 @@ impl Endpoint {
     }
 
     /// Whether the answers to all peers together are in debt.
-    fn upload_owed(&self) -> bool {
+    pub(crate) fn upload_owed(&self) -> bool {
         let rate = self.config.rates.upload;
         rate.is_some_and(|rate| self.serving.upload.ready_at(rate, self.now) > self.now)
     }
@@ -399,7 +473,28 @@ impl Endpoint {
     /// A receive came with this credit; what it left is for those who waited.
     pub(crate) fn serve_with(&mut self, credit: &mut Credit) {
         if credit.items > 0 && self.has_events() {
+            self.tell_waiting(credit);
             self.serve_listed(Some(credit));
+        }
+    }
+
+    /// Something for the chain that no receive has to do with: it goes with the next credit. Who
+    /// calls bounds how many wait.
+    pub(crate) fn tell_later(&mut self, event: ToChain) {
+        self.events.push_back(event);
+    }
+
+    /// Tells the chain what waited, as far as there is room.
+    fn tell_waiting(&mut self, credit: &mut Credit) {
+        while let Some(event) = self.events.pop_front() {
+            if !credit.allows(event.bytes()) {
+                self.events.push_front(event);
+                return;
+            }
+            self.hand_over(event, credit);
+        }
+        while let Some(event) = self.next_block(|event| credit.allows(event.bytes())) {
+            self.hand_over(event, credit);
         }
     }
 
@@ -412,7 +507,10 @@ impl Endpoint {
     /// Whether something is to go to the chain now, if only there is room.
     pub(crate) fn has_events(&self) -> bool {
         let Serving { listed, ended, .. } = &self.serving;
-        !ended.is_empty() || (!listed.is_empty() && !self.upload_owed())
+        !ended.is_empty()
+            || (!listed.is_empty() && !self.upload_owed())
+            || !self.events.is_empty()
+            || self.has_blocks()
     }
 
     /// A credit with room tells that all places kept for events without a credit are free.
@@ -478,7 +576,7 @@ impl Endpoint {
         };
         let Some(index) = account.first_ready(rate, now) else { return Served::Nothing };
         let Some(request) = account.waiting(index).cloned() else { return Served::Nothing };
-        let class = Class::of_request(&request);
+        let (class, answers) = (Class::of_request(&request), self.answers_pledged(&request));
         if !self.tell_chain(ToChain::Requested { from, request }, credit) {
             return Served::NoRoom;
         }
@@ -486,7 +584,8 @@ impl Endpoint {
             account.take_waiting(index);
         }
         self.counts.requests_waiting -= 1;
-        self.pledge(conn, class);
+        self.pledge(conn, class, answers);
+        self.hand_out(conn);
         Served::Told
     }
 
@@ -569,10 +668,15 @@ fn question(request: &Request) -> (Message<'_>, Kind, Wanted) {
         Request::KernelSegment(id) => {
             (Message::GetKernelSegment(*id), Kind::KernelSegment, Wanted::Segment(*id))
         }
+        Request::Blocks { first, count } => {
+            let range = codec::BlockRange { first: *first, count: *count };
+            (Message::GetBlocks(range), Kind::Block, Wanted::Id(*first))
+        }
     }
 }
 
-/// A Headers without a header: the count alone. It would end the connection of a grin peer.
-fn is_empty_headers(payload: &Payload) -> bool {
+/// A Headers without a header: the count alone. It would end the connection of a grin peer; one of
+/// ours learns from it that it need not wait.
+pub(crate) fn is_empty_headers(payload: &Payload) -> bool {
     payload.kind() == Kind::Headers && matches!(payload.body(), [] | [0] | [0, 0])
 }

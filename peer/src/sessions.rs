@@ -258,6 +258,14 @@ impl Endpoint {
             self.hosts.0.extend(ties);
         }
         self.begin_requests(conn);
+        if self.peers.get(conn).is_some_and(Peer::is_extended) {
+            self.counts.extended += 1;
+            self.outbox.push_back(Output::Opens { conn });
+        }
+        self.relay_joined(conn);
+        self.stems_joined(conn);
+        self.pool_joined(conn);
+        self.on_tips(Some(conn));
         self.schedule(conn);
     }
 
@@ -349,6 +357,7 @@ impl Endpoint {
         }
         let group = self.config.locality.group(peer.addr);
         if let Some(session) = peer.session() {
+            self.counts.extended -= u64::from(session.is_extended());
             match peer.direction {
                 Direction::Inbound => {
                     self.inbound.remove(group, conn);
@@ -362,6 +371,10 @@ impl Endpoint {
             }
             let from = Source { conn, addr: peer.addr };
             self.forget_requests(from, &session.requests);
+            self.relay_left(conn);
+            self.stems_left(conn);
+            self.sync_left(conn);
+            self.pool_left(conn);
             self.relay.forget(conn, session.slot, Form::of_version(session.agreement.version));
             let soon = self.now.after(SLOT);
             self.next_sweep.get_or_insert(soon);

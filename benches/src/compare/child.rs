@@ -23,7 +23,11 @@ impl Running {
     pub(super) fn start(server: Server, connections: u32, directory: &Path) -> io::Result<Self> {
         let mut command = match server {
             Server::Libuv => Command::new(libuv::program(directory)),
-            Server::Engine | Server::TokioPlain | Server::TokioSeen | Server::TokioUring => {
+            Server::Engine
+            | Server::EnginePacking
+            | Server::TokioPlain
+            | Server::TokioSeen
+            | Server::TokioUring => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", server.name(), "--connections"]);
                 command.arg(connections.to_string());

@@ -10,23 +10,35 @@ use std::time::Duration;
 use molva::{ChainSide, Config, Engine, ToChain};
 
 use super::chain::{Ledger, NAP, Tally};
+use super::packing;
 use super::system;
 use super::wire;
 
 /// Settings, for the report.
 pub(super) const SETTINGS: &str = "molva, defaults";
 
+/// The same, with its workers busy.
+pub(super) const PACKING_SETTINGS: &str = "molva, defaults, its workers packing without end";
+
 /// The name of its thread.
 pub(super) const THREAD: &str = "molva-engine";
+
+/// Connections beside those of the load, which the engine keeps for dials and newcomers.
+const PLACES_KEPT: u32 = 256;
 
 /// Most events taken from the lane at once.
 const BATCH: usize = 4_096;
 
-/// Starts the engine on the network's core and its chain on the caller's; gives its address.
-pub(super) fn start(connections: u32, tally: Arc<Tally>) -> io::Result<(Engine, SocketAddr)> {
+/// Starts the engine on the network's core and its chain on the caller's; gives its address. If
+/// wanted, its chain has blocks packed all the time.
+pub(super) fn start(
+    connections: u32,
+    tally: Arc<Tally>,
+    packs: bool,
+) -> io::Result<(Engine, SocketAddr)> {
     let mut config = Config::new(wire::NETWORK);
     config.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    config.connections_max = connections;
+    config.connections_max = connections + PLACES_KEPT;
     config.congestion_control = Some(system::CONGESTION.to_owned());
     system::pin(system::NETWORK_CORE)?;
     let (engine, chain) = Engine::start(config).map_err(io::Error::other)?;
@@ -34,6 +46,9 @@ pub(super) fn start(connections: u32, tally: Arc<Tally>) -> io::Result<(Engine, 
     let handle = engine.handle();
     let addr = handle.local_addrs().first().copied();
     let addr = addr.ok_or_else(|| io::Error::other("the engine listens nowhere"))?;
+    if packs {
+        packing::saturate(&handle, addr, chain.publisher())?;
+    }
     thread::Builder::new().name("chain".to_owned()).spawn(move || drain(chain, &tally))?;
     Ok((engine, addr))
 }
@@ -47,7 +62,9 @@ fn drain(mut chain: ChainSide, tally: &Arc<Tally>) {
                 ledger.enter(payload.frame());
             }
         }
-        tally.frames.store(chain.counters().metrics().frames_received, Ordering::Relaxed);
+        let metrics = chain.counters().metrics();
+        tally.frames.store(metrics.frames_received, Ordering::Relaxed);
+        tally.packed_bytes.store(metrics.packed_plain_bytes, Ordering::Relaxed);
         if count < BATCH {
             thread::sleep(NAP);
         }

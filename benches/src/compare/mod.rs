@@ -19,6 +19,7 @@ mod driver;
 mod engine;
 mod intake;
 mod libuv;
+mod packing;
 mod report;
 mod server;
 mod system;
@@ -32,7 +33,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -66,7 +67,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [54, 4],
         value_parser = clap::value_parser!(u16).range(1..=200))]
     frames_per_write: Vec<u16>,
-    /// Only these servers.
+    /// Only these servers, in this order.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Server>,
 }
@@ -116,8 +117,10 @@ pub fn main() -> ExitCode {
 
 fn compare(options: &Options) -> Result<(), Box<dyn Error>> {
     let directory = output_directory()?;
-    let mut servers: Vec<Server> = Server::ALL.to_vec();
-    servers.retain(|server| options.only.is_empty() || options.only.contains(server));
+    let mut servers = Server::ALL.to_vec();
+    if !options.only.is_empty() {
+        servers.clone_from(&options.only);
+    }
     let mut left_out = Vec::new();
     if servers.contains(&Server::Libuv) && libuv::build(&directory)?.is_none() {
         servers.retain(|server| *server != Server::Libuv);
@@ -195,6 +198,7 @@ fn run(server: Server, plan: &Plan, seed: u64, directory: &Path) -> Result<Round
     let size = Fleet::size(plan.connections);
     let mut running = Running::start(server, u32::try_from(size)?, directory)?;
     let mut fleet = Fleet::connect(running.addr, plan.connections, plan.frames_per_write, seed)?;
+    let since = Instant::now();
     let warm_up = fleet.drive(WARM_UP_FRAMES)?;
     thread::sleep(SETTLE);
     let cpu_before = running.cpu_ns()?;
@@ -215,5 +219,6 @@ fn run(server: Server, plan: &Plan, seed: u64, directory: &Path) -> Result<Round
         cpu_ns_per_frame: cpu_ns as f64 / load.frames as f64,
         frames_per_second: load.frames as f64 / load.elapsed.as_secs_f64(),
         ping_p99_us,
+        packed_bytes_per_second: account.packed_bytes as f64 / since.elapsed().as_secs_f64(),
     })
 }

@@ -21,6 +21,8 @@ use super::{engine, libuv, system, tokio_plain, tokio_seen, tokio_uring};
 pub(super) enum Server {
     /// The engine.
     Engine,
+    /// The engine while its chain has its workers pack blocks without end. Only when asked for.
+    EnginePacking,
     /// tokio as one first writes it.
     TokioPlain,
     /// tokio with our dedup.
@@ -32,7 +34,7 @@ pub(super) enum Server {
 }
 
 impl Server {
-    /// All, in the order of a round.
+    /// All that are compared, in the order of a round.
     pub(super) const ALL: [Self; 5] =
         [Self::Engine, Self::TokioPlain, Self::TokioSeen, Self::TokioUring, Self::Libuv];
 
@@ -40,6 +42,7 @@ impl Server {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
+            Self::EnginePacking => "engine-packing",
             Self::TokioPlain => "tokio-plain",
             Self::TokioSeen => "tokio-seen",
             Self::TokioUring => "tokio-uring",
@@ -51,6 +54,7 @@ impl Server {
     pub(super) const fn settings(self) -> &'static str {
         match self {
             Self::Engine => engine::SETTINGS,
+            Self::EnginePacking => engine::PACKING_SETTINGS,
             Self::TokioPlain => tokio_plain::SETTINGS,
             Self::TokioSeen => tokio_seen::SETTINGS,
             Self::TokioUring => tokio_uring::SETTINGS,
@@ -61,7 +65,7 @@ impl Server {
     /// Name of the thread whose CPU time counts.
     pub(super) const fn network_thread(self) -> &'static str {
         match self {
-            Self::Engine => engine::THREAD,
+            Self::Engine | Self::EnginePacking => engine::THREAD,
             Self::TokioPlain | Self::TokioSeen | Self::TokioUring | Self::Libuv => "network",
         }
     }
@@ -76,6 +80,9 @@ pub(super) struct Account {
     pub(super) distinct: u64,
     /// Payloads that its chain got twice, or with other bytes.
     pub(super) wrong: u64,
+    /// Plain bytes that its workers packed, if it has such.
+    #[serde(default)]
+    pub(super) packed_bytes: u64,
 }
 
 /// How long a report waits for payloads that are still on their way.
@@ -89,8 +96,9 @@ pub(super) fn serve(server: Server, connections: u32) -> io::Result<()> {
     system::pin(system::DRIVER_CORE)?;
     let tally = Arc::new(Tally::default());
     match server {
-        Server::Engine => {
-            let (engine, addr) = engine::start(connections, Arc::clone(&tally))?;
+        Server::Engine | Server::EnginePacking => {
+            let packs = server == Server::EnginePacking;
+            let (engine, addr) = engine::start(connections, Arc::clone(&tally), packs)?;
             answer(addr, &tally)?;
             engine.shutdown(Duration::from_secs(1)).map_err(io::Error::other)
         }
@@ -135,6 +143,7 @@ fn answer(addr: SocketAddr, tally: &Tally) -> io::Result<()> {
             frames: tally.frames.load(Ordering::Relaxed),
             distinct: tally.distinct.load(Ordering::Relaxed),
             wrong: tally.wrong.load(Ordering::Relaxed),
+            packed_bytes: tally.packed_bytes.load(Ordering::Relaxed),
         };
         println!("{}", serde_json::to_string(&account)?);
     }

@@ -50,11 +50,16 @@ pub(super) fn pong() -> Vec<u8> {
 
 /// The dialler's greeting. Each needs a nonce of its own.
 pub(super) fn hand(nonce: u64) -> Vec<u8> {
+    hand_of(nonce, Capabilities::UNKNOWN)
+}
+
+/// That of somebody who offers these.
+pub(super) fn hand_of(nonce: u64, capabilities: Capabilities) -> Vec<u8> {
     // Port 0: it listens nowhere, and is not to be dialled.
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     frame_of(&Message::Hand(Hand {
         version: PROTOCOL_VERSION,
-        capabilities: Capabilities::UNKNOWN,
+        capabilities,
         nonce,
         total_difficulty: 0,
         sender_addr: addr,

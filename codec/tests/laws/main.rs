@@ -3,6 +3,7 @@
 
 mod body;
 mod canonical;
+mod extension;
 mod law;
 mod segments;
 
@@ -28,7 +29,7 @@ fn any_kind() -> impl Strategy<Value = Kind> {
 /// A frame that is right, of an unknown kind, too long, or of another network.
 fn any_frame(network: Network) -> impl Strategy<Value = Vec<u8>> {
     let body = prop_oneof![4 => vec(any::<u8>(), 0..300), 1 => vec(any::<u8>(), 0..20_000)];
-    let kind = prop_oneof![4 => 0..40_u8, 1 => Just(Kind::TxHashSetArchive as u8)];
+    let kind = prop_oneof![4 => 0..40_u8, 2 => 60..80_u8, 1 => Just(Kind::TxHashSetArchive as u8)];
     (kind, body, 0..60_u8).prop_map(move |(kind, body, flaw)| {
         let mut length = body.len() as u64;
         if let Some(kind) = Kind::from_byte(kind) {
@@ -73,6 +74,14 @@ proptest! {
         cuts in vec(any::<usize>(), 0..20),
     ) {
         law::cutting_changes_nothing(&stream, &cuts, &network);
+    }
+
+    #[test]
+    fn giving_up_a_frame_loses_it_alone(
+        (network, stream) in any_stream(),
+        cuts in vec(any::<usize>(), 1..6),
+    ) {
+        law::giving_up_a_frame_loses_it_alone(&stream, &cuts, &network);
     }
 
     #[test]
@@ -226,6 +235,13 @@ fn payloads(draft: &Draft, nonce: u64, version: u32) -> Vec<(Kind, Vec<u8>)> {
         (Kind::StemTransaction, transaction.clone()),
         (Kind::Transaction, transaction),
     ]
+}
+
+#[test]
+fn every_length_over_a_limit_is_refused() {
+    for network in &law::NETWORKS {
+        (0..=u8::MAX).for_each(|kind| law::length_over_the_limit_is_refused(kind, 1, network));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codec::limits::USER_AGENT_BYTES_MAX;
 use codec::{Capabilities, Hash, Network, PayloadFormat};
-use peer::{Locality, Rate};
+use peer::{Embargo, Locality, Policy, Rate, Scheme};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 
@@ -132,6 +132,17 @@ named! {
         "grin" = PayloadFormat::Grin,
         "opaque" = PayloadFormat::Opaque,
     }
+    Spread for Policy {
+        "flood" = Policy::Flood,
+        "sqrt" = Policy::Sqrt,
+        "announce" = Policy::Announce,
+    }
+    Stems for Scheme {
+        "plus-plus" = Scheme::PlusPlus,
+        "grin" = Scheme::Grin,
+        "aggregate-on-stem" = Scheme::AggregateOnStem,
+        "aggregate-and-hold" = Scheme::AggregateAndHold,
+    }
     Place for Locality {
         "internet" = Locality::Internet,
         "local" = Locality::Local,
@@ -195,6 +206,30 @@ impl<'de> Deserialize<'de> for Flow {
 impl From<Flow> for Rate {
     fn from(Flow(rate): Flow) -> Self {
         rate
+    }
+}
+
+/// A mean, or a base and a spread.
+#[derive(Debug)]
+pub(super) struct Wait(pub(super) Embargo);
+
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Parts {
+            mean: Option<Time>,
+            base: Option<Time>,
+            spread: Option<Time>,
+        }
+        let Parts { mean, base, spread } = Parts::deserialize(deserializer)?;
+        match (mean, base, spread) {
+            (Some(mean), None, None) => Ok(Self(Embargo::Exponential(mean.into()))),
+            (None, Some(base), Some(spread)) => {
+                Ok(Self(Embargo::Uniform { base: base.into(), spread: spread.into() }))
+            }
+            _ => Err(D::Error::custom("a mean, or a base and a spread, are wanted")),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The numbers that the chain and operators see: the core's and the loop's own, once a turn.
 
-use bridge::Metrics;
 use bridge::store::{Place, StoreStatus};
+use bridge::{Metrics, PackingCounts};
 use peer::Counts;
 
 use super::EventLoop;
@@ -11,6 +11,8 @@ impl EventLoop {
         let metrics = &mut self.metrics;
         note_counts(metrics, self.endpoint.counts());
         note_store(metrics, self.store.status());
+        note_packing(metrics, &self.bridge.packing_counts());
+        self.bridge.set_openers(metrics.peers_extended);
         metrics.connections = self.connections.len() as u64;
         metrics.kernel_entries = self.io.entries();
         metrics.fixed_pool_bytes = (self.endpoint.memory_bytes() + self.io.pool_bytes()) as u64;
@@ -19,58 +21,44 @@ impl EventLoop {
     }
 }
 
-/// The core's counts, without a rest: none of them is forgotten here.
+/// Copies fields of the same name; with the others in brackets there is no rest, so that none is
+/// forgotten.
+macro_rules! copy {
+    ($from:ident: $type:ident { $($name:ident)+ } [$($other:ident)*] to $to:ident) => {
+        let $type { $($name,)+ $($other,)* } = *$from;
+        $($to.$name = $name;)+
+    };
+}
+
+/// The core's counts.
 const fn note_counts(metrics: &mut Metrics, counts: &Counts) {
-    let Counts {
-        inbound,
-        outbound,
-        frames_received,
-        bytes_received,
-        payloads_new,
-        payloads_hinted,
-        payloads_requested,
-        duplicates,
-        duplicate_bytes,
-        unknown_frames,
-        requests_unsent,
-        commands_refused,
-        requests_waiting,
-        requests_refused,
-        messages_passed_over,
-        answers_withheld,
-        relay_withheld,
-        assembly_bytes,
-        addresses_heard,
-        addresses_new,
-        addresses_passed_over,
-        address_requests_passed_over,
-        reseeds,
-        closed,
-    } = *counts;
+    copy!(counts: Counts {
+        frames_received bytes_received payloads_new payloads_hinted payloads_requested duplicates
+        duplicate_bytes unknown_frames requests_unsent commands_refused requests_waiting
+        requests_refused messages_passed_over answers_withheld relay_withheld stems_relayed
+        stems_fluffed blocks_late blocks_hedged blocks_reassigned pool_wanted pool_parts_heard
+        pool_parts_told envelopes_passed_over assembly_bytes addresses_heard addresses_new
+        addresses_passed_over address_requests_passed_over reseeds closed
+    } [inbound outbound extended by_kind] to metrics);
     metrics.peers_inbound = inbound;
     metrics.peers_outbound = outbound;
-    metrics.frames_received = frames_received;
-    metrics.bytes_received = bytes_received;
-    metrics.payloads_new = payloads_new;
-    metrics.payloads_hinted = payloads_hinted;
-    metrics.payloads_requested = payloads_requested;
-    metrics.duplicates = duplicates;
-    metrics.duplicate_bytes = duplicate_bytes;
-    metrics.unknown_frames = unknown_frames;
-    metrics.requests_unsent = requests_unsent;
-    metrics.commands_refused = commands_refused;
-    metrics.requests_waiting = requests_waiting;
-    metrics.requests_refused = requests_refused;
-    metrics.messages_passed_over = messages_passed_over;
-    metrics.answers_withheld = answers_withheld;
-    metrics.relay_withheld = relay_withheld;
-    metrics.assembly_bytes = assembly_bytes;
-    metrics.addresses_heard = addresses_heard;
-    metrics.addresses_new = addresses_new;
-    metrics.addresses_passed_over = addresses_passed_over;
-    metrics.address_requests_passed_over = address_requests_passed_over;
-    metrics.reseeds = reseeds;
-    metrics.closed = closed;
+    metrics.peers_extended = extended;
+    let [header, block, compact_block, transaction] = by_kind;
+    metrics.header_bytes = header.received;
+    metrics.header_bytes_twice = header.twice;
+    metrics.block_bytes = block.received;
+    metrics.block_bytes_twice = block.twice;
+    metrics.compact_block_bytes = compact_block.received;
+    metrics.compact_block_bytes_twice = compact_block.twice;
+    metrics.transaction_bytes = transaction.received;
+    metrics.transaction_bytes_twice = transaction.twice;
+}
+
+/// What the workers did, and have to do.
+const fn note_packing(metrics: &mut Metrics, counts: &PackingCounts) {
+    copy!(counts: PackingCounts {
+        packed packed_plain_bytes packed_bytes incompressible opened bad_envelopes jobs_waiting
+    } [] to metrics);
 }
 
 /// How the store is doing.

@@ -109,7 +109,7 @@ pub(crate) struct EventLoop {
     bridge: LoopSide,
     control: Receiver<Control>,
     now: Instant,
-    tip: ChainTip,
+    tip: Option<ChainTip>,
     config: LoopConfig,
     connections: Connections,
     listeners: Vec<Listener>,
@@ -179,7 +179,7 @@ impl EventLoop {
             bridge,
             control,
             now: Instant::START,
-            tip: ChainTip::default(),
+            tip: None,
             connections: Connections::new(config.connections_max),
             config,
             listeners: Vec::new(),
@@ -365,6 +365,7 @@ impl EventLoop {
             }
             Output::Close { conn, reason } => self.say_goodbye(conn, reason),
             Output::ToChain(event) => self.bridge.push(event),
+            Output::Opens { conn } => self.bridge.opens(conn),
             Output::Resolve { name } => {
                 self.deferred.extend(self.resolver.ask(name).map(Deferred::Unresolved));
             }
@@ -392,8 +393,8 @@ impl EventLoop {
 
     fn take_tip(&mut self) {
         let tip = self.bridge.counters().try_tip();
-        if let Some(tip) = tip.filter(|tip| *tip != self.tip) {
-            self.tip = tip;
+        if let Some(tip) = tip.filter(|tip| Some(*tip) != self.tip) {
+            self.tip = Some(tip);
             self.feed(Input::Tip(tip));
         }
     }

@@ -66,7 +66,7 @@ impl Stage {
     /// A loop that listens and has had its first turn.
     fn new(setup: Setup) -> Self {
         let (io, script) = ScriptedIo::new(setup.small, setup.large);
-        let (loop_side, chain) = bridge::open(setup.lanes).unwrap();
+        let (loop_side, chain) = bridge::open(setup.lanes, &setup.peer.network).unwrap();
         let (control, commands) = bounded(16);
         let config = LoopConfig {
             connections_max: setup.connections_max,
@@ -243,7 +243,7 @@ fn hand() -> Vec<u8> {
         version: 1000,
         capabilities: Capabilities::default(),
         nonce: 99,
-        total_difficulty: 1,
+        total_difficulty: 0, // no more than ours: the chain need not hear of it
         sender_addr: addr(65_000), // nobody's that a test knows otherwise
         receiver_addr: addr(2),
         user_agent: "test",
@@ -252,7 +252,7 @@ fn hand() -> Vec<u8> {
 }
 
 fn ping() -> Vec<u8> {
-    frame(&Message::Ping(Ping { total_difficulty: 1, height: 1 }))
+    frame(&Message::Ping(Ping { total_difficulty: 0, height: 0 }))
 }
 
 /// A frame of a kind that nobody knows, without a body: the cheapest that a peer can send.

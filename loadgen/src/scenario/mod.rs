@@ -1,14 +1,16 @@
 //! The scenarios.
 //!
-//! All but `serve`, `cluster` and `hostile` are the same [`Run`] with another [`Setup`]: an engine,
-//! a fleet, a stretch of time, and a check at the end.
+//! All but `serve`, `cluster`, `hostile`, `relay` and `sync` are the same [`Run`] with another
+//! [`Setup`]: an engine, a fleet, a stretch of time, and a check at the end.
 
 pub(crate) mod cluster;
 mod embedded;
 pub(crate) mod hostile;
 mod publish;
+pub(crate) mod relay;
 mod run;
 pub(crate) mod serve;
+pub(crate) mod sync;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -88,6 +90,8 @@ impl Setup {
             Scenario::Serve(_)
             | Scenario::Cluster(_)
             | Scenario::Hostile(_)
+            | Scenario::Relay(_)
+            | Scenario::Sync(_)
             | Scenario::Fleet
             | Scenario::HostileHelper
             | Scenario::Engines => unreachable!("they are no runs"),

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use molva::{
-    ChainSide, Config, Engine, FromChain, Handle, Hash, Kind, Metrics, Payload, Request, ToChain,
-    Verdict,
+    ChainSide, Config, Engine, FromChain, Handle, Hash, Kind, Payload, Request, ToChain, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -98,30 +97,14 @@ fn say(line: &Value) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// A line of all numbers of the metrics, without a rest: one that is new must be named here.
-macro_rules! line {
-    ($metrics:expr, $($name:ident)+) => {{
-        let metrics: Metrics = $metrics;
-        let closed: BTreeMap<_, _> = metrics.closed_by_cause().collect();
-        let Metrics { $($name,)+ closed: _ } = &metrics;
-        let mut line = Map::new();
-        $(line.insert(stringify!($name).into(), json!($name));)+
-        line.insert("closed_by_cause".into(), json!(closed));
-        line
-    }};
-}
-
 /// All counters in one flat object, and the closes by cause. Bans and addresses are null when the
 /// engine has ended.
 fn counters(handle: &Handle, start: Instant) -> Value {
-    let mut line = line!(handle.metrics(),
-        peers_inbound peers_outbound connections accepted dialed frames_received frames_sent
-        bytes_received bytes_sent payloads_new payloads_hinted payloads_requested duplicates
-        duplicate_bytes unknown_frames relay_dropped commands_refused sends payloads_sent turns
-        kernel_entries buffers_starved completions_stale lane_stalls assembly_bytes requests_unsent
-        requests_waiting requests_refused messages_passed_over answers_withheld relay_withheld
-        reseeds addresses_heard addresses_new addresses_passed_over address_requests_passed_over
-        rate_stalls store_on_disk store_lag store_committed store_lost fixed_pool_bytes);
+    let metrics = handle.metrics();
+    let numbers = metrics.numbers().map(|(name, number)| (name.to_owned(), json!(number)));
+    let mut line: Map<_, _> = numbers.collect();
+    let closed: BTreeMap<_, _> = metrics.closed_by_cause().collect();
+    line.insert("closed_by_cause".into(), json!(closed));
     line.insert("seconds".into(), json!(start.elapsed().as_secs_f64()));
     line.insert("bans".into(), json!(handle.bans().ok().map(|bans| bans.len())));
     let book = handle.addresses().ok().map(|book| {
@@ -200,7 +183,8 @@ impl WantingChain {
                     | Request::OutputBitmapSegment(_)
                     | Request::OutputSegment(_)
                     | Request::RangeProofSegment(_)
-                    | Request::KernelSegment(_) => return,
+                    | Request::KernelSegment(_)
+                    | Request::Blocks { .. } => return,
                 };
                 if let Some(payload) = self.kept.get(&id).cloned() {
                     self.send(FromChain::Deliver { to: from.conn, payload });
@@ -210,7 +194,13 @@ impl WantingChain {
             ToChain::ArchiveBegins { .. }
             | ToChain::ArchivePiece { .. }
             | ToChain::ArchiveBroken { .. }
-            | ToChain::PieceWanted { .. } => {}
+            | ToChain::PieceWanted { .. }
+            | ToChain::Behind { .. }
+            | ToChain::Missing { .. }
+            | ToChain::NoHeaders
+            | ToChain::Fluffed { .. }
+            | ToChain::Aggregate { .. }
+            | ToChain::PoolWanted => {}
         }
     }
 

@@ -50,8 +50,9 @@ fn both_sides_know_each_other_afterwards() {
     assert_eq!(of_right.direction, Direction::Outbound);
     assert_eq!(of_left.direction, Direction::Inbound);
     assert_eq!((&*of_right.user_agent, &*of_left.user_agent), ("right", "left"));
-    assert_eq!(of_right.capabilities, Capabilities::GRIN_NODE);
-    assert_eq!(of_left.capabilities, Capabilities::PEER_LIST, "our default");
+    let ours = Capabilities::EXTENSION;
+    assert_eq!(of_right.capabilities, Capabilities::GRIN_NODE | ours);
+    assert_eq!(of_left.capabilities, Capabilities::PEER_LIST | ours, "our default");
     assert_eq!((of_right.addr, of_left.addr), (World::addr(1), World::addr(0)));
     assert_eq!((of_right.listening_port, of_left.listening_port), (None, Some(1234)));
     assert_eq!(of_right.tip.total_difficulty, tip(5).total_difficulty);
@@ -109,7 +110,7 @@ fn a_hand_says_what_was_configured_and_its_nonce_is_new() {
     };
     assert_ne!(first.nonce, second.nonce);
     assert_eq!(first.version, 1000);
-    assert_eq!(first.capabilities, Capabilities::HEADER_HIST);
+    assert_eq!(first.capabilities, Capabilities::HEADER_HIST | Capabilities::EXTENSION);
     assert_eq!(first.total_difficulty, tip(7).total_difficulty);
     assert_eq!(first.genesis, NET.genesis);
     assert_eq!((first.sender_addr.port(), first.receiver_addr), (4321, addr(0)));

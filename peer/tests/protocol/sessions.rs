@@ -186,6 +186,7 @@ impl Pair {
                     self.links[conn.index() as usize].open[side] = false;
                     (conn.index() as usize, None)
                 }
+                Out::Opens(_) | Out::ToChain(_) => continue,
                 other => panic!("{other:?}"),
             };
             self.links[to].pipes[1 - side].push_back(what);

@@ -29,6 +29,7 @@ pub(crate) enum Out {
     Close(ConnId, CloseReason),
     ToChain(ToChain),
     Resolve(Box<str>),
+    Opens(ConnId),
 }
 
 impl From<Output> for Out {
@@ -39,6 +40,7 @@ impl From<Output> for Out {
             Output::Close { conn, reason } => Self::Close(conn, reason),
             Output::ToChain(event) => Self::ToChain(event),
             Output::Resolve { name } => Self::Resolve(name),
+            Output::Opens { conn } => Self::Opens(conn),
         }
     }
 }
@@ -356,7 +358,7 @@ pub(crate) fn hash(number: u8) -> Hash {
 pub(crate) fn sent_kinds(outputs: &[Out]) -> Vec<Kind> {
     let kind = |output: &Out| match output {
         Out::Send(_, payload) => Some(payload.kind()),
-        Out::Dial(_) | Out::Close(..) | Out::ToChain(_) | Out::Resolve(_) => None,
+        Out::Dial(_) | Out::Close(..) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => None,
     };
     outputs.iter().filter_map(kind).collect()
 }
@@ -366,14 +368,14 @@ pub(crate) fn recipients(output: &Out) -> Vec<ConnId> {
     match output {
         Out::Send(Recipients::One(conn), _) | Out::Close(conn, _) => vec![*conn],
         Out::Send(Recipients::Many(conns), _) => conns.clone(),
-        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) => Vec::new(),
+        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => Vec::new(),
     }
 }
 
 pub(crate) fn closes(outputs: &[(Instant, Out)]) -> Vec<(Instant, ConnId, CloseReason)> {
     let close = |(at, output): &(Instant, Out)| match output {
         Out::Close(conn, reason) => Some((*at, *conn, *reason)),
-        Out::Send(..) | Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) => None,
+        Out::Send(..) | Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => None,
     };
     outputs.iter().filter_map(close).collect()
 }

@@ -359,7 +359,7 @@ fn a_dialled_peer_is_greeted_and_dialled_again_when_lost() {
     let shake = Message::Shake(codec::Shake {
         version: 1000,
         capabilities: Capabilities::default(),
-        total_difficulty: 1,
+        total_difficulty: 0,
         user_agent: "test",
         genesis: Network::DEV.genesis,
     });

@@ -22,7 +22,8 @@ fn place(payload: &Payload) -> (*const u8, usize) {
 fn a_broadcast_is_sent_from_the_one_allocation_and_then_let_go() {
     let mut stage = Stage::new(Setup::default());
     let peers = stage.establish(100);
-    let payload = transaction(1, 5_000);
+    // With its id, which the bridge would otherwise put beside a copy.
+    let payload = transaction(1, 5_000).with_id();
     stage.publish(&payload);
     stage.turns(3); // one submits, the next the rest
     assert_eq!(sends(&stage), vec![(vec![place(&payload)], 0); 100]);
@@ -113,7 +114,7 @@ fn a_failed_send_ends_its_connection_alone() {
 
 /// More than waits for one connection: transactions of 200 kB against a bound of 2 MiB.
 fn flood(first: u32) -> Vec<Payload> {
-    (first..first + 20).map(|n| transaction(n, 200_000)).collect()
+    (first..first + 20).map(|n| transaction(n, 200_000).with_id()).collect()
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn fast(outbound: u32) -> Config {
             to_chain_bytes: LANE_BYTES,
             from_chain_items: 64,
             from_chain_bytes: LANE_BYTES,
+            ..LaneConfig::default()
         },
         ..Config::new(Network::DEV)
     }

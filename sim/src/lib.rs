@@ -1,0 +1,41 @@
+//! Whole endpoints over a simulated network, in virtual time: what a network will do before it is
+//! there.
+//!
+//! - [`Network`] drives hundreds or thousands of [`peer::Endpoint`]s through the door that the
+//!   engine uses: a schedule, links with latency and bandwidth, byte streams cut into segments,
+//!   [`Fault`]s. It contains no protocol.
+//! - A [`Script`] plays the chains of all nodes. [`Chains`] is the one of the experiments: it takes
+//!   what is valid, answers what it is asked, and keeps the [`Ledger`] of who has what.
+//! - [`experiment`]: questions, each with its answer computed from the data against a criterion.
+//!
+//! Invariant: the same seed and the same parameters give the same bytes.
+#![forbid(unsafe_code)]
+
+mod chains;
+mod dice;
+pub mod experiment;
+mod fault;
+mod ledger;
+mod link;
+mod model;
+mod network;
+mod node;
+mod plot;
+mod runs;
+mod schedule;
+mod spies;
+mod stats;
+pub mod topology;
+mod traffic;
+
+pub use chains::{Chains, Pace};
+pub use dice::rng;
+pub use fault::Fault;
+pub use ledger::{ItemId, Ledger, Spread};
+pub use model::{Credits, Cuts, Latency, Model, SEGMENT_BYTES, SEGMENT_OVERHEAD};
+pub use network::{Answers, Network, NodeId, Script};
+pub use plot::{Band, Chart};
+pub use runs::{Table, in_parallel};
+pub use spies::{Guess, Spies};
+pub use stats::Estimate;
+pub use traffic::{SPREADING, Tally, Traffic};

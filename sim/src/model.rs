@@ -1,0 +1,162 @@
+//! What a simulated network is like: latencies, bandwidths, and how its byte streams are cut.
+
+use std::time::Duration;
+
+use peer::Rng;
+
+use crate::dice::Dice;
+
+/// How long a byte is on its way over a link, in one direction. Drawn once for each link.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Latency {
+    /// The same for all links.
+    Constant(Duration),
+    /// Each as likely as any other between the two.
+    Uniform(Duration, Duration),
+    /// Log-normal.
+    LogNormal {
+        /// Half of the links are faster.
+        median: Duration,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+}
+
+/// Longest latency that is drawn, since the tail of a log-normal one has no end. Guess: more than
+/// any path on earth.
+const LATENCY_MAX: Duration = Duration::from_secs(2);
+
+impl Latency {
+    /// The latency of one link.
+    #[must_use]
+    pub fn draw(&self, rng: &mut Rng) -> Duration {
+        match *self {
+            Self::Constant(latency) => latency,
+            Self::Uniform(least, most) => {
+                let span = most.saturating_sub(least).as_micros() as u64;
+                least + Duration::from_micros(rng.below(span + 1))
+            }
+            Self::LogNormal { median, sigma } => {
+                let factor = (sigma * rng.normal()).exp();
+                median.mul_f64(factor).min(LATENCY_MAX)
+            }
+        }
+    }
+}
+
+/// How a byte stream is cut into segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cuts {
+    /// As many bytes as a packet carries, while there are so many.
+    Packets,
+    /// Whole frames, as far as they are shorter than a segment may be here. Where bandwidth is no
+    /// matter that is what packets come to, at fewer events.
+    Frames,
+    /// Anywhere: each length from one byte to a packet's, short ones more often.
+    Anywhere,
+}
+
+/// What a receive may use up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Credits {
+    /// The share of a connection in a turn of the engine, and a lane with room.
+    Ample,
+    /// Anything, nothing at all included: what is left over comes again.
+    Random,
+}
+
+/// What all links and nodes of a network have in common.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Model {
+    /// How long a byte is on its way.
+    pub latency: Latency,
+    /// Bits a second that a node sends, and that it receives; `None`: any number at once.
+    pub bandwidth: Option<u64>,
+    /// How a byte stream is cut.
+    pub cuts: Cuts,
+    /// What a receive may use up.
+    pub credits: Credits,
+    /// Most bytes of relayed payloads that wait on one connection; what is beyond is dropped, and
+    /// the endpoint is told. Default: 10 MiB, as the engine's two classes of them together.
+    pub queue_bytes_max: usize,
+}
+
+/// Bytes of a stream that a packet of 1,500 carries, and those of its headers: IPv4, and TCP with
+/// time stamps.
+pub const SEGMENT_BYTES: usize = 1_500 - SEGMENT_OVERHEAD;
+/// See [`SEGMENT_BYTES`].
+pub const SEGMENT_OVERHEAD: usize = 20 + 32;
+
+/// Longest segment where frames are not cut: what an engine sends at once.
+const FRAMES_BYTES: usize = 256 << 10;
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            latency: Latency::LogNormal { median: Duration::from_millis(50), sigma: 0.5 },
+            bandwidth: None,
+            cuts: Cuts::Packets,
+            credits: Credits::Ample,
+            queue_bytes_max: 10 << 20,
+        }
+    }
+}
+
+impl Model {
+    /// How long a segment with so many bytes occupies a node's line.
+    #[must_use]
+    pub fn line_time(&self, bytes: usize) -> Duration {
+        let bits = 8 * (bytes + SEGMENT_OVERHEAD) as u64;
+        let micros = |rate: u64| (bits * 1_000_000).div_ceil(rate.max(1));
+        self.bandwidth.map_or(Duration::ZERO, |rate| Duration::from_micros(micros(rate)))
+    }
+
+    /// Most bytes of the next segment.
+    pub(crate) fn segment_bytes(&self, rng: &mut Rng) -> usize {
+        match self.cuts {
+            Cuts::Packets => SEGMENT_BYTES,
+            Cuts::Frames => FRAMES_BYTES,
+            Cuts::Anywhere => {
+                let scale = 1 << rng.below(u64::from(SEGMENT_BYTES.ilog2()) + 1);
+                1 + rng.below(scale) as usize
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_where_they_are_said_to_be() {
+        let mut rng = Rng::from_seed([1; 32]);
+        let ms = Duration::from_millis;
+        assert_eq!(Latency::Constant(ms(7)).draw(&mut rng), ms(7));
+        let uniform = Latency::Uniform(ms(10), ms(20));
+        assert!((0..1_000).all(|_| (ms(10)..=ms(20)).contains(&uniform.draw(&mut rng))));
+        let skew = Latency::LogNormal { median: ms(50), sigma: 0.5 };
+        let mut drawn: Vec<_> = (0..4_001).map(|_| skew.draw(&mut rng)).collect();
+        drawn.sort_unstable();
+        assert!((ms(47)..ms(53)).contains(&drawn[2_000]), "{:?}", drawn[2_000]);
+        // One standard deviation above the median: 50 ms e^0.5.
+        let above = drawn[4_001 * 841 / 1_000];
+        assert!((ms(77)..ms(88)).contains(&above), "{above:?}");
+    }
+
+    #[test]
+    fn a_full_packet_takes_its_time_on_the_line() {
+        let model = Model { bandwidth: Some(20_000_000), ..Model::default() };
+        assert_eq!(model.line_time(SEGMENT_BYTES), Duration::from_micros(600));
+        assert_eq!(Model::default().line_time(SEGMENT_BYTES), Duration::ZERO);
+    }
+
+    #[test]
+    fn cuts_are_never_empty_nor_longer_than_a_packet() {
+        let mut rng = Rng::from_seed([2; 32]);
+        let model = Model { cuts: Cuts::Anywhere, ..Model::default() };
+        let cuts: Vec<_> = (0..10_000).map(|_| model.segment_bytes(&mut rng)).collect();
+        assert!(cuts.iter().all(|cut| (1..=SEGMENT_BYTES).contains(cut)));
+        assert!(cuts.contains(&1) && cuts.iter().any(|cut| *cut > 1_000));
+    }
+}

@@ -1,0 +1,452 @@
+//! The network: nodes, links between them, and the one schedule that moves everything.
+//!
+//! It drives each endpoint through the door that the engine uses, and contains no protocol. The
+//! invariant: everything follows from the seed, the model and what was asked for.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use codec::Payload;
+use peer::{
+    CloseReason, Config, ConnId, Credit, Endpoint, FromChain, Input, Instant, Output, Recipients,
+    Rng, ToChain,
+};
+
+use crate::dice;
+use crate::fault::Fault;
+use crate::link::{Link, Segment};
+use crate::model::{Credits, Model};
+use crate::node::Node;
+use crate::schedule::Schedule;
+use crate::traffic::Traffic;
+
+mod arriving;
+mod dialing;
+mod faulty;
+
+/// A node, by its place.
+pub type NodeId = usize;
+
+/// What the chain of a node says, each after so long.
+pub type Answers = Vec<(Duration, FromChain)>;
+
+/// Plays the chains of all nodes, and sees what arrives.
+pub trait Script {
+    /// The endpoint of a node tells its chain something.
+    fn on_event(&mut self, now: Instant, node: NodeId, event: ToChain, answers: &mut Answers);
+
+    /// The last byte of a frame reached a node. Nothing follows from it: who looks on learns what
+    /// the node itself could.
+    fn on_frame(&mut self, now: Instant, from: NodeId, to: NodeId, frame: &Payload);
+}
+
+/// What happens at an instant.
+pub(crate) enum Event {
+    /// A deadline of the endpoint.
+    Wake { node: NodeId },
+    /// A segment has come over its link.
+    Arrive { link: usize, side: usize, segment: Segment },
+    /// It has come over the line of its receiver too.
+    Deliver { link: usize, side: usize, segment: Segment },
+    /// The line of a node can take the next segment.
+    LineFree { node: NodeId },
+    /// What was not consumed is given again.
+    Retry { link: usize, side: usize },
+    /// A dial reaches whom it is for.
+    Knock { from: NodeId, life: u32, addr: SocketAddr, latency: Duration },
+    /// The answer to a dial reaches who dialled.
+    Dialed { from: NodeId, life: u32, to: NodeId, latency: Duration },
+    /// There is no answer, or a refusal.
+    DialFailed { from: NodeId, life: u32, addr: SocketAddr },
+    /// Who was dialled has the connection.
+    Accepted { link: usize },
+    /// The chain of a node says something.
+    Command { node: NodeId, life: u32, command: FromChain },
+    /// A name is not known to anybody.
+    Unresolved { node: NodeId, life: u32, name: Box<str> },
+    /// Something goes wrong.
+    Fault(Fault),
+    /// It is over.
+    Release,
+}
+
+/// What an endpoint is told as soon as its outputs are drained.
+enum Deferred {
+    Dropped(ConnId, Payload),
+}
+
+/// Frames that one connection may have handled at once, as in a turn of the engine.
+const FRAMES_PER_RECEIVE: u32 = 256;
+
+/// Hundreds or thousands of endpoints, and the bytes between them.
+pub struct Network<S> {
+    now: Instant,
+    model: Model,
+    schedule: Schedule<Event>,
+    nodes: Vec<Node>,
+    by_addr: BTreeMap<SocketAddr, NodeId>,
+    links: Vec<Link>,
+    partition: Option<Partition>,
+    traffic: Traffic,
+    seeds: Rng,
+    latencies: Rng,
+    cuts: Rng,
+    credits: Rng,
+    faults: Rng,
+    answers: Answers,
+    deferred: Vec<Deferred>,
+    /// Plays the chains.
+    pub script: S,
+}
+
+/// Who is cut off from the others.
+struct Partition {
+    members: Vec<bool>,
+    one_way: bool,
+    until: Instant,
+}
+
+impl<S: Script> Network<S> {
+    /// A network without nodes.
+    #[must_use]
+    pub fn new(model: Model, script: S, seed: u64) -> Self {
+        let root = dice::rng(seed);
+        Self {
+            now: Instant::START,
+            model,
+            schedule: Schedule::default(),
+            nodes: Vec::new(),
+            by_addr: BTreeMap::new(),
+            links: Vec::new(),
+            partition: None,
+            traffic: Traffic::default(),
+            seeds: root.fork("nodes"),
+            latencies: root.fork("latencies"),
+            cuts: root.fork("cuts"),
+            credits: root.fork("credits"),
+            faults: root.fork("faults"),
+            answers: Vec::new(),
+            deferred: Vec::new(),
+            script,
+        }
+    }
+
+    /// The address of a node: each in a /16 of its own, as far as there are enough.
+    #[must_use]
+    pub fn addr(node: NodeId, port: u16) -> SocketAddr {
+        // 11.0.0.0 to 99.255.0.0 have 22,784 of these, none of them reserved.
+        let [group, round] = [node % GROUPS, node / GROUPS];
+        let [a, b] = [11 + group / 256, group % 256];
+        let [c, d] = [round / 254, 1 + round % 254];
+        (Ipv4Addr::new(a as u8, b as u8, c as u8, d as u8), port).into()
+    }
+
+    /// One more node. It dials whom its configuration names as soon as time passes.
+    ///
+    /// # Panics
+    ///
+    /// If no endpoint can be made of the configuration.
+    pub fn add(&mut self, config: Config) -> NodeId {
+        config.check().expect("a configuration that an engine would take");
+        let node = self.nodes.len();
+        let addr = Self::addr(node, config.network.port);
+        self.by_addr.insert(addr, node);
+        self.nodes.push(Node::new(config, addr));
+        self.start(node);
+        node
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is no node.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What was sent so far.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// How many events were made so far: the work that a run was.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.schedule.made()
+    }
+
+    /// The endpoint of a node, unless its process ended.
+    #[must_use]
+    pub fn endpoint(&self, node: NodeId) -> Option<&Endpoint> {
+        self.nodes[node].endpoint.as_deref()
+    }
+
+    /// Connections whose handshake is done at both ends.
+    #[must_use]
+    pub fn established(&self) -> u64 {
+        let count = |side: fn(&peer::Counts) -> u64| -> u64 {
+            let endpoints = self.nodes.iter().filter_map(|node| node.endpoint.as_ref());
+            endpoints.map(|endpoint| side(endpoint.counts())).sum()
+        };
+        count(|counts| counts.outbound).min(count(|counts| counts.inbound))
+    }
+
+    /// Has something go wrong, now or later.
+    pub fn schedule(&mut self, at: Instant, fault: Fault) {
+        self.schedule.push(at.max(self.now), Event::Fault(fault));
+    }
+
+    /// The chain of a node says something, now.
+    pub fn command(&mut self, node: NodeId, command: FromChain) {
+        self.feed(node, Input::FromChain(command));
+    }
+
+    /// Lets time pass.
+    pub fn run_until(&mut self, end: Instant) {
+        while let Some((at, event)) = self.schedule.pop_until(end) {
+            self.now = at;
+            self.carry_out(event);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn carry_out(&mut self, event: Event) {
+        match event {
+            Event::Wake { node } => self.on_wake(node),
+            Event::Arrive { link, side, segment } => self.on_arrive(link, side, segment),
+            Event::Deliver { link, side, segment } => self.deliver(link, side, segment),
+            Event::LineFree { node } => {
+                self.nodes[node].line_watched = false;
+                self.pump(node);
+            }
+            Event::Retry { link, side } => self.retry(link, side),
+            Event::Knock { from, life, addr, latency } => self.on_knock(from, life, addr, latency),
+            Event::Dialed { from, life, to, latency } => self.on_dialed(from, life, to, latency),
+            Event::DialFailed { from, life, addr } => {
+                self.feed_life(from, life, Input::DialFailed { addr });
+            }
+            Event::Accepted { link } => self.on_accepted(link),
+            Event::Command { node, life, command } => {
+                self.feed_life(node, life, Input::FromChain(command));
+            }
+            Event::Unresolved { node, life, name } => {
+                self.feed_life(node, life, Input::Resolved { name, addrs: Vec::new() });
+            }
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Release => self.release_all(),
+        }
+    }
+
+    /// A process of this node begins.
+    fn start(&mut self, node: NodeId) {
+        let mut seed = [0; 32];
+        self.seeds.fill(&mut seed);
+        let endpoint = Endpoint::new(self.nodes[node].config.clone(), seed);
+        self.nodes[node].endpoint = Some(Box::new(endpoint));
+        // A new endpoint begins its own time with the first input.
+        self.feed(node, Input::Timeout);
+    }
+
+    fn feed_life(&mut self, node: NodeId, life: u32, input: Input<'_>) {
+        if self.nodes[node].life == life {
+            self.feed(node, input);
+        }
+    }
+
+    /// Gives one input to one node, and carries out what comes of it.
+    fn feed(&mut self, node: NodeId, input: Input<'_>) -> usize {
+        let Some(endpoint) = &mut self.nodes[node].endpoint else { return 0 };
+        let consumed = endpoint.handle(self.now, input);
+        self.settle(node);
+        consumed
+    }
+
+    fn settle(&mut self, node: NodeId) {
+        loop {
+            while let Some(output) = self.poll_output(node) {
+                self.perform(node, output);
+            }
+            let Some(endpoint) = &mut self.nodes[node].endpoint else { return };
+            match self.deferred.pop() {
+                Some(Deferred::Dropped(conn, payload)) => {
+                    endpoint.handle(self.now, Input::Dropped { conn, payload: &payload });
+                }
+                None if endpoint.wants_room() => {
+                    let credit = self.model.credit(&mut self.credits);
+                    let credit = Credit { items: credit.items.max(1), ..credit };
+                    endpoint.handle(self.now, Input::Room { credit });
+                    if self.model.credits == Credits::Random {
+                        // What is left waits for the next input, as on a lane that is full.
+                        while let Some(output) = self.poll_output(node) {
+                            self.perform(node, output);
+                        }
+                        break;
+                    }
+                }
+                None => break,
+            }
+        }
+        self.pump(node);
+        self.watch(node);
+    }
+
+    fn poll_output(&mut self, node: NodeId) -> Option<Output> {
+        self.nodes[node].endpoint.as_mut()?.poll_output()
+    }
+
+    fn perform(&mut self, node: NodeId, output: Output) {
+        match output {
+            Output::Send { to: Recipients::One(conn), payload } => {
+                self.send(node, conn, payload);
+            }
+            Output::Send { to: Recipients::Many(conns), payload } => {
+                for conn in conns {
+                    if let Some(dropped) = self.send(node, conn, payload.clone()) {
+                        self.deferred.push(Deferred::Dropped(conn, dropped));
+                    }
+                }
+            }
+            Output::Close { conn, .. } => self.close(node, conn),
+            Output::Dial { addr } => self.dial(node, addr),
+            Output::ToChain(event) => self.tell(node, event),
+            Output::Opens { .. } => {} // nobody packs here
+            Output::Resolve { name } => {
+                let life = self.nodes[node].life;
+                self.schedule.push(self.now, Event::Unresolved { node, life, name });
+            }
+        }
+    }
+
+    fn tell(&mut self, node: NodeId, event: ToChain) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.script.on_event(self.now, node, event, &mut answers);
+        let life = self.nodes[node].life;
+        for (wait, command) in answers.drain(..) {
+            self.schedule.push(self.now.after(wait), Event::Command { node, life, command });
+        }
+        self.answers = answers;
+    }
+
+    /// Queues a payload; gives it back if there was no room.
+    fn send(&mut self, node: NodeId, conn: ConnId, payload: Payload) -> Option<Payload> {
+        let found = self.nodes[node].link_of(conn);
+        let (link, side) = found.expect("the core sends to connections that it was told of");
+        let pipe = &mut self.links[link].pipes[1 - side];
+        let dropped = pipe.push(payload, self.model.queue_bytes_max);
+        self.list(link, 1 - side);
+        dropped
+    }
+
+    /// The core ended it: its last words leave, if it has any.
+    fn close(&mut self, node: NodeId, conn: ConnId) {
+        let found = self.nodes[node].link_of(conn);
+        let (link, side) = found.expect("the core closes a connection once");
+        self.nodes[node].forget(conn);
+        self.links[link].pipes[side].abandoned = true;
+        self.links[link].pipes[1 - side].say_goodbye();
+        self.list(link, 1 - side);
+    }
+
+    /// Puts a pipe in the line of its writer, if it has something to be sent.
+    fn list(&mut self, link: usize, side: usize) {
+        let writer = self.links[link].ends[1 - side].node;
+        let pipe = &mut self.links[link].pipes[side];
+        if !pipe.listed && pipe.has_some() {
+            pipe.listed = true;
+            self.nodes[writer].ready.push_back((link, side));
+        }
+    }
+
+    /// Sends segments, one of each connection in turn, while the node's line takes them.
+    fn pump(&mut self, node: NodeId) {
+        while self.nodes[node].line_free_at <= self.now {
+            let Some((link, side)) = self.nodes[node].ready.pop_front() else { return };
+            let bytes_max = self.model.segment_bytes(&mut self.cuts);
+            let Link { pipes, latency, .. } = &mut self.links[link];
+            let pipe = &mut pipes[side];
+            let (latency, segment) = (*latency, pipe.cut(bytes_max));
+            pipe.listed = pipe.has_some();
+            if pipe.listed {
+                self.nodes[node].ready.push_back((link, side));
+            }
+            let Some(segment) = segment else { continue };
+            self.traffic.count(segment.pieces());
+            let sent = self.now.after(self.model.line_time(segment.bytes_count()));
+            self.nodes[node].line_free_at = sent;
+            self.schedule.push(sent.after(latency), Event::Arrive { link, side, segment });
+        }
+        let node_ = &mut self.nodes[node];
+        if !node_.ready.is_empty() && !node_.line_watched {
+            node_.line_watched = true;
+            self.schedule.push(node_.line_free_at, Event::LineFree { node });
+        }
+    }
+
+    /// Makes sure that the node wakes at its next deadline.
+    fn watch(&mut self, node: NodeId) {
+        let now = self.now;
+        let node_ = &mut self.nodes[node];
+        let Some(due) = node_.endpoint.as_ref().and_then(|endpoint| endpoint.poll_timeout()) else {
+            return;
+        };
+        let due = due.max(now);
+        if node_.wake_at.is_none_or(|at| due < at) {
+            node_.wake_at = Some(due);
+            self.schedule.push(due, Event::Wake { node });
+        }
+    }
+
+    fn on_wake(&mut self, node: NodeId) {
+        if self.nodes[node].wake_at != Some(self.now) {
+            return; // watched anew for an earlier instant
+        }
+        self.nodes[node].wake_at = None;
+        self.feed(node, Input::Timeout);
+    }
+
+    /// The connection at this side of a link is gone.
+    fn lose(&mut self, link: usize, side: usize, reason: CloseReason) {
+        let end = self.links[link].ends[side];
+        self.links[link].pipes[side].abandoned = true;
+        let back = &mut self.links[link].pipes[1 - side];
+        match reason {
+            CloseReason::RemoteClosed => back.say_goodbye(),
+            _ => back.ended = true,
+        }
+        self.list(link, 1 - side);
+        if self.nodes[end.node].link_of(end.conn) == Some((link, side)) {
+            self.nodes[end.node].forget(end.conn);
+            self.feed(end.node, Input::Closed { conn: end.conn, reason });
+        }
+    }
+}
+
+/// Groups of addresses before the first one is used again.
+const GROUPS: usize = (99 - 11 + 1) * 256;
+
+impl Model {
+    fn credit(&self, rng: &mut Rng) -> Credit {
+        match self.credits {
+            Credits::Ample => {
+                Credit { frames: FRAMES_PER_RECEIVE, items: u32::MAX, bytes: usize::MAX }
+            }
+            Credits::Random => Credit {
+                frames: rng.below(4) as u32,
+                items: rng.below(4) as u32,
+                bytes: rng.below(4_000_000) as usize,
+            },
+        }
+    }
+}

@@ -74,6 +74,10 @@ impl Node {
                     println!("{}: {:?} {}: {verdict:?}", self.name, payload.kind(), payload.id());
                     self.chain.send(FromChain::Verdict { from, payload, verdict })?;
                 }
+                // Texts and numbers are asked for from whoever has them.
+                ToChain::Announced { kind, id, .. } => {
+                    self.chain.send(FromChain::Fetch { kind, id })?;
+                }
                 ToChain::Fluffed { payload } => self.keep(&payload),
                 // Texts do not aggregate.
                 ToChain::Aggregate { batch, .. } => {

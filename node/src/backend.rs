@@ -253,9 +253,11 @@ impl Backend {
             return self.verdict(from, payload, Verdict::Invalid);
         };
         let seconds = now();
+        let mut new = 0;
         for header in &headers {
             match self.chain.add_header(header, seconds) {
-                Ok(Added::New | Added::Known) => {}
+                Ok(Added::New) => new += 1,
+                Ok(Added::Known) => {}
                 Ok(Added::Final) => {
                     self.catch_up.on_headers(0);
                     return self.refuse_fork(from);
@@ -273,7 +275,12 @@ impl Backend {
                 }
             }
         }
-        self.catch_up.on_headers(headers.len());
+        if new == 0 && !headers.is_empty() {
+            // Asked again at once, it would say the same.
+            self.catch_up.on_no_headers(Instant::now());
+        } else {
+            self.catch_up.on_headers(headers.len());
+        }
         self.verdict(from, payload, Verdict::Keep);
     }
 

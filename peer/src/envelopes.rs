@@ -55,9 +55,8 @@ impl Endpoint {
         }
         let asked = self.requests_mut(conn).is_some_and(|requests| {
             // Which segment it is, the envelope does not say.
-            requests.answered(kind, now, true, || {
-                if kind.is_relay() { Wanted::Id(id) } else { Wanted::Any }
-            })
+            let answer = || if kind.is_relay() { Wanted::Id(id) } else { Wanted::Any };
+            requests.answered(kind, now, true, answer, |_| false)
         });
         if !asked {
             if !kind.is_relay() {
@@ -98,7 +97,7 @@ impl Endpoint {
             (payload, freshness) = self.relay.accept(print, known, slot, frame, network);
             self.note_holder(conn, kind, id);
             if !asked {
-                self.on_envelope(conn, kind, id, bytes);
+                self.on_envelope(conn, kind, id);
             }
         } else {
             (payload, freshness) = (Payload::from_frame(network, frame), Freshness::Requested);

@@ -135,8 +135,9 @@ impl Endpoint {
         payload
     }
 
-    /// An envelope came unasked, and goes to the chain.
-    pub(crate) fn on_envelope(&mut self, conn: ConnId, kind: Kind, id: Hash, bytes: usize) {
+    /// An envelope came unasked, and goes to the chain. Whoever was asked for what it names is waited
+    /// for all the same: until it is opened, it may hold anything.
+    pub(crate) fn on_envelope(&mut self, conn: ConnId, kind: Kind, id: Hash) {
         let (Some(class), Some(from)) = (class_of(kind), self.source(conn)) else { return };
         if kind == Kind::Header {
             return; // nobody packs one
@@ -144,9 +145,6 @@ impl Endpoint {
         let item = Item { kind: class, id };
         self.offers.offer(item, from, 0, self.now);
         self.offers.told(&item);
-        if kind == class {
-            self.on_answered(item, conn, bytes);
-        }
         self.left_behind();
     }
 
@@ -196,7 +194,8 @@ impl Endpoint {
         }
     }
 
-    fn on_refused(&mut self, item: Item, conn: ConnId) {
+    /// A peer does not have it, or what it gave was worth nothing: another is asked.
+    pub(crate) fn on_refused(&mut self, item: Item, conn: ConnId) {
         self.offers.refused(item, conn);
         if self.offers.is_idle(&item) {
             self.ask_another(item);

@@ -6,7 +6,7 @@
 //! consumed, and nothing behind it.
 
 use codec::{
-    Context, Decode, FRAME_HEADER_BYTES, Frame, FrameHeader, Kind, Message, Network, Payload,
+    Context, Decode, FRAME_HEADER_BYTES, Frame, FrameHeader, Hash, Kind, Message, Network, Payload,
     Reader, SegmentId, Split, split,
 };
 
@@ -417,7 +417,8 @@ impl Endpoint {
         let Some(session) = peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         let kind = frame.kind();
         let answer = || answer(kind, frame.body(), network);
-        let asked = session.requests.answered(kind, *now, is_opaque(network), answer);
+        let names = |id| has_kernel(kind, frame.body(), session.agreement.version, id, network);
+        let asked = session.requests.answered(kind, *now, is_opaque(network), answer, names);
         if let (Some(sequence), false) = (known, asked) {
             return self.on_duplicate(conn, kind, sequence, frame.bytes().len());
         }
@@ -474,7 +475,7 @@ impl Endpoint {
         let session = peers.get_mut(conn).and_then(Peer::session_mut);
         let answered = session.is_some_and(|session| {
             let answer = || answer(kind, body, network);
-            session.requests.answered(kind, *now, is_opaque(network), answer)
+            session.requests.answered(kind, *now, is_opaque(network), answer, |_| false)
         });
         if answered { Ok(()) } else { Err(Fault::Unsolicited(kind)) }
     }
@@ -551,6 +552,17 @@ const fn is_small(kind: Kind) -> bool {
 
 fn is_opaque(network: &Network) -> bool {
     network.format.is_opaque()
+}
+
+/// Whether a transaction has a kernel of this id, and so may have been asked for by it.
+fn has_kernel(kind: Kind, body: &[u8], version: u32, id: Hash, network: &Network) -> bool {
+    if kind != Kind::Transaction || is_opaque(network) {
+        return false;
+    }
+    match Message::decode(kind, body, &Context { version, network }) {
+        Ok(Message::Transaction(it)) => it.body.kernels.iter().any(|kernel| kernel.hash() == id),
+        _ => false,
+    }
 }
 
 /// What an answer says that it is.

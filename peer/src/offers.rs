@@ -61,8 +61,8 @@ struct Fetch {
     due: Option<Instant>,
     /// Nobody is left, and this is the last wait.
     is_last_wait: bool,
-    /// An answer is here, and is being opened or judged.
-    is_answered: bool,
+    /// Whose answer is here, and is being opened or judged.
+    answered_by: Option<ConnId>,
 }
 
 /// One item that somebody has, and that we have not, or that the chain has not judged yet.
@@ -206,8 +206,12 @@ impl Offers {
         entry.is_told = true;
         match &mut entry.fetch {
             Some(fetch) => {
+                if fetch.kind != kind {
+                    // Who gave a compact block may be asked for the block.
+                    fetch.tried.clear();
+                }
                 fetch.kind = kind;
-                fetch.is_answered = false;
+                fetch.answered_by = None;
             }
             None => {
                 self.fetch_count += 1;
@@ -217,7 +221,7 @@ impl Offers {
                     tried: BTreeSet::new(),
                     due: None,
                     is_last_wait: false,
-                    is_answered: false,
+                    answered_by: None,
                 });
             }
         }
@@ -227,14 +231,14 @@ impl Offers {
     /// What is wanted of this item, and how long it may be, if one peer more may be asked for it.
     pub(crate) fn wanted(&self, item: &Item) -> Option<(Kind, u32)> {
         let entry = self.entries.get(item)?;
-        let fetch = entry.fetch.as_ref().filter(|fetch| !fetch.is_answered)?;
+        let fetch = entry.fetch.as_ref().filter(|fetch| fetch.answered_by.is_none())?;
         (fetch.open.len() < OPEN_MAX).then_some((fetch.kind, entry.bytes))
     }
 
     /// Whether it is wanted and nobody is asked, or nobody else could be until now.
     pub(crate) fn is_idle(&self, item: &Item) -> bool {
         let fetch = self.entries.get(item).and_then(|entry| entry.fetch.as_ref());
-        fetch.is_some_and(|it| !it.is_answered && (it.open.is_empty() || it.is_last_wait))
+        fetch.is_some_and(|it| it.answered_by.is_none() && (it.open.is_empty() || it.is_last_wait))
     }
 
     /// What is wanted of this item, answered or not.
@@ -303,7 +307,7 @@ impl Offers {
             return Vec::new();
         };
         let kind = fetch.kind;
-        fetch.is_answered = true;
+        fetch.answered_by = Some(conn);
         let open = std::mem::take(&mut fetch.open);
         fetch.tried.insert(conn);
         if let Some(answer) = open.iter().find(|open| open.conn == conn) {
@@ -320,7 +324,9 @@ impl Offers {
         if let Some(fetch) = &mut entry.fetch {
             fetch.open.retain(|open| open.conn != conn);
             fetch.tried.insert(conn);
-            fetch.is_answered = false;
+            if fetch.answered_by == Some(conn) {
+                fetch.answered_by = None;
+            }
         }
         if let Some(mark) = entry.marks.iter().find(|mark| mark.conn == conn).copied() {
             self.unmark(item, mark);
@@ -402,7 +408,7 @@ impl Offers {
         if !entry.marks.is_empty() || !idle {
             return;
         }
-        let wanted = entry.fetch.as_ref().filter(|it| !it.is_answered).map(|it| it.kind);
+        let wanted = entry.fetch.as_ref().filter(|it| it.answered_by.is_none()).map(|it| it.kind);
         match wanted {
             // Others may have it: those who have the row.
             Some(_) if entry.row.is_some() => self.left.push(Left::Ask(item)),

@@ -45,8 +45,9 @@ pub enum Policy {
 pub struct RelayRules {
     /// Which policy. Default: `Announce`.
     pub policy: Policy,
-    /// Bodies up to this many bytes go unasked. Default 4,500: what three packets hold, about as
-    /// much as the round trip and the frames of an announcement cost.
+    /// Bodies up to this many bytes go unasked. Default 0, none: whatever goes unasked comes as
+    /// often as there are peers, and an id is shorter than any body that travels
+    /// (docs/experiments/relay.md).
     pub unasked_bytes_max: usize,
     /// Bytes of the payloads kept to answer requests for what we announced; at least one, so that a
     /// payload of any size may be announced. Default 32 MiB: six of grin's largest blocks.
@@ -55,7 +56,7 @@ pub struct RelayRules {
 
 impl Default for RelayRules {
     fn default() -> Self {
-        Self { policy: Policy::default(), unasked_bytes_max: 4_500, recent_bytes_max: 32 << 20 }
+        Self { policy: Policy::default(), unasked_bytes_max: 0, recent_bytes_max: 32 << 20 }
     }
 }
 
@@ -410,8 +411,7 @@ impl Endpoint {
             }
             Verdict::Keep | Verdict::Later => {}
             Verdict::Invalid => {
-                self.offers.refused(item, from.conn);
-                self.left_behind();
+                self.on_refused(item, from.conn);
             }
         }
     }

@@ -237,15 +237,16 @@ impl Requests {
         self.asked.retain(|asked| !is_one(asked));
     }
 
-    /// Takes the request that this answers. What was wanted decides, where it can: a transaction
-    /// may be asked for by any of its kernels, headers by a locator, and only the chain knows what
-    /// an `opaque` segment is.
+    /// Takes the request that this answers. What was wanted decides, where it can: headers are asked
+    /// for by a locator, and only the chain knows what an `opaque` segment is. `names` says whether
+    /// the answer has this id too: a transaction has that of each of its kernels.
     pub(crate) fn answered(
         &mut self,
         kind: Kind,
         now: Instant,
         opaque: bool,
         answer: impl FnOnce() -> Wanted,
+        names: impl Fn(Hash) -> bool,
     ) -> bool {
         if !self.has_asked(kind, now) {
             return false;
@@ -256,7 +257,7 @@ impl Requests {
         let may_fit = |asked: &Asked| {
             let unknown = match asked.wanted {
                 Wanted::Any => true,
-                Wanted::Id(_) => kind == Kind::Transaction,
+                Wanted::Id(id) => kind == Kind::Transaction && names(id),
                 Wanted::Segment(_) => opaque,
             };
             asked.kind == kind && unknown
@@ -465,6 +466,20 @@ mod tests {
         requests.ask(Asked { kind: Kind::Block, wanted: Wanted::Any, at: now });
         assert!(requests.awaits(now));
         assert!(!requests.awaits(now.after(REQUEST_MEMORY)));
+    }
+
+    #[test]
+    fn another_transaction_is_no_answer() {
+        let (now, hash) = (Instant::START, |byte| Hash([byte; 32]));
+        let mut requests = Requests::default();
+        requests.ask(Asked { kind: Kind::Transaction, wanted: Wanted::Id(hash(1)), at: now });
+        let mut answered = |first, other: Option<Hash>| {
+            let answer = || Wanted::Id(first);
+            requests.answered(Kind::Transaction, now, false, answer, |id| other == Some(id))
+        };
+        assert!(!answered(hash(2), None), "it came by itself");
+        assert!(answered(hash(2), Some(hash(1))), "it was asked for by its second kernel");
+        assert!(!answered(hash(1), None), "nobody asks any more");
     }
 
     #[test]

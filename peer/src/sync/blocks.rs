@@ -133,7 +133,8 @@ impl Blocks {
         let next = self.wanted.front().map(|block| block.height);
         let lower = next.is_some_and(|next| height.saturating_add(ids.len() as u64) <= next);
         let (taken, beyond) = ids.split_at(ids.len().min(room));
-        let heights = height..;
+        // The chain's word: beyond the largest number all are at it.
+        let heights = (0..).map(|above| height.saturating_add(above));
         let mut fresh: Vec<(u64, Hash)> = heights.zip(taken.iter().copied()).collect();
         fresh.retain(|(_, id)| !self.numbers.contains_key(id));
         if lower {

@@ -3,6 +3,7 @@
 mod coming;
 mod fetching;
 mod grin;
+mod lies;
 mod mesh;
 
 use codec::{Hash, Item, Kind, Message, Offer, Payload, Records};

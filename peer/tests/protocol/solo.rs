@@ -263,9 +263,13 @@ impl Solo {
     }
 }
 
+/// Bodies up to this many bytes go unasked in these tests: small ones whole, large ones by id.
+pub(crate) const UNASKED: usize = 4_500;
+
 /// Small pools, and nobody is dialled but who is held.
 pub(crate) fn passive(network: Network) -> Config {
     let mut config = Config::small(network);
+    config.relay.unasked_bytes_max = UNASKED;
     config.slots.outbound = 0;
     config
 }

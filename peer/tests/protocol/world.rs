@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use peer::{CloseReason, Config, ConnId, Credit, Input, Instant, Recipients, Rng, ToChain};
 
-use crate::solo::{NET, Out, Solo, UNLIMITED};
+use crate::solo::{NET, Out, Solo, UNASKED, UNLIMITED};
 
 /// Endpoints, and the links between them.
 pub(crate) struct World {
@@ -76,6 +76,7 @@ impl World {
     /// Small pools, and the port told on which [`World::addr`] listens.
     pub(crate) fn config() -> Config {
         let mut config = Config::small(NET);
+        config.relay.unasked_bytes_max = UNASKED;
         config.advertised.set_port(Self::addr(0).port());
         config
     }

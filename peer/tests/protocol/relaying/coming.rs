@@ -1,7 +1,7 @@
 //! Large bodies that begin: others hear of it and hold back, and what is here is not kept.
 
 use codec::{Envelope, Kind, Message, Network, Packing, Payload, PayloadFormat};
-use peer::{ConnId, Input, RelayRules, Verdict};
+use peer::{ConnId, Input, Verdict};
 
 use super::*;
 use crate::solo::{millis, promise, sent_kinds};
@@ -141,5 +141,4 @@ fn a_body_of_which_nothing_can_be_told_is_kept_as_ever() {
     let (head, tail) = block.frame().split_at(5_000);
     assert_eq!(solo.receive(a, head), []);
     assert_eq!(solo.receive(a, tail).len(), 1);
-    assert_eq!(RelayRules::default().unasked_bytes_max, 4_500);
 }

@@ -4,7 +4,7 @@ use codec::{Envelope, Kind, Message, Packing};
 use peer::{Credit, Freshness, FromChain, Input, ToChain, Verdict};
 
 use super::crew::{Crew, block, id};
-use crate::solo::{UNLIMITED, message, source};
+use crate::solo::{NET, Solo, UNLIMITED, hash, message, passive, source};
 
 #[test]
 fn blocks_come_in_order_whoever_is_first_and_however_small_the_credits_are() {
@@ -307,4 +307,11 @@ fn who_is_not_read_is_not_late() {
     crew.give(a, 1..=4);
     assert_eq!(crew.rows(), [1, 2, 3, 4]);
     assert_eq!(crew.solo.endpoint.counts().blocks_reassigned, 0);
+}
+
+#[test]
+fn a_height_beyond_all_numbers_is_no_fault_of_the_core() {
+    let mut solo = Solo::new(passive(NET), 1);
+    let ids = [hash(1), hash(2)].into();
+    solo.handle(Input::FromChain(FromChain::FetchBlocks { height: u64::MAX, ids }));
 }

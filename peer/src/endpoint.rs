@@ -188,12 +188,18 @@ impl Endpoint {
     /// When to call with [`Input::Timeout`]; a late or an early call is harmless.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let (peers, serving) = (self.deadlines.next(), self.serving_deadline());
-        let relay = [self.relay_deadline(), self.stems_deadline()];
-        let [relay, stems] = relay;
-        let (sync, pool) = (self.sync_deadline(), self.pool_deadline());
-        let own = [self.dialer.deadline(), self.next_sweep, self.next_review];
-        [peers, serving, relay, stems, sync, pool].into_iter().chain(own).flatten().min()
+        let deadlines = [
+            self.deadlines.next(),
+            self.serving_deadline(),
+            self.relay_deadline(),
+            self.stems_deadline(),
+            self.sync_deadline(),
+            self.pool_deadline(),
+            self.dialer.deadline(),
+            self.next_sweep,
+            self.next_review,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What happened so far.
@@ -349,11 +355,6 @@ impl Endpoint {
     /// due a little later than a period, so that it rides with the next pong again. Two peers that
     /// ping each other so exchange one send each and wake each other half as often.
     fn on_ping(&mut self, conn: ConnId, ping: Ping) {
-        self.on_pinged(conn, ping);
-        self.on_tips(Some(conn));
-    }
-
-    fn on_pinged(&mut self, conn: ConnId, ping: Ping) {
         self.send_answer(conn, self.greetings.pong.clone());
         let period = self.config.ping_period;
         let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else { return };
@@ -361,11 +362,11 @@ impl Endpoint {
             ChainTip { height: ping.height, total_difficulty: ping.total_difficulty };
         if session.next_ping <= self.now.after(period - period / 10) {
             self.ping(conn);
-            let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else {
-                return;
-            };
-            session.next_ping = session.next_ping.after(period / 20);
+            if let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) {
+                session.next_ping = session.next_ping.after(period / 20);
+            }
         }
+        self.on_tips(Some(conn));
     }
 
     fn on_pong(&mut self, conn: ConnId, pong: Pong) {

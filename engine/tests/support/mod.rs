@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use molva::{ChainSide, Network, Payload, ToChain};
+use molva::{ChainSide, FromChain, Network, Payload, ToChain};
 
 /// Nothing here takes this long, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -85,12 +85,15 @@ pub(crate) fn hand(network: &Network, user_agent: &[u8]) -> Vec<u8> {
     frame(network, 1, &body.concat())
 }
 
-/// The next payload that the engine hands to the chain.
+/// The next payload that the engine hands to the chain, which wants all that is announced.
 pub(crate) fn next_payload(chain: &mut ChainSide) -> Payload {
     loop {
-        let event = chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time");
-        if let ToChain::Payload { payload, .. } = event {
-            return payload;
+        match chain.recv_timeout(PATIENCE).unwrap().expect("a payload in time") {
+            ToChain::Payload { payload, .. } => return payload,
+            ToChain::Announced { kind, id, .. } => {
+                chain.send(FromChain::Fetch { kind, id }).unwrap();
+            }
+            _ => {}
         }
     }
 }

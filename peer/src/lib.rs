@@ -76,7 +76,7 @@
 //! assert_eq!(nodes[0].dials, [addr], "and a socket connects");
 //! nodes[0].feed(now, Input::Dialed { conn, addr });
 //! nodes[1].feed(now, Input::Accepted { conn, addr });
-//! for turn in 0..4 {
+//! for turn in 0..8 {
 //!     for from in [0, 1] {
 //!         let bytes = std::mem::take(&mut nodes[from].wire);
 //!         let received = Input::Received { conn, bytes: &bytes, credit };
@@ -85,6 +85,10 @@
 //!     }
 //!     if turn == 1 {
 //!         nodes[0].feed(now, Input::FromChain(FromChain::Publish(block.clone())));
+//!     }
+//!     if let [ToChain::Announced { kind, id, .. }] = nodes[1].chain[..] {
+//!         nodes[1].chain.clear(); // the chain of the second wants what is announced to it
+//!         nodes[1].feed(now, Input::FromChain(FromChain::Fetch { kind, id }));
 //!     }
 //!     let deadlines = nodes.iter().filter_map(|node| node.endpoint.poll_timeout());
 //!     now = deadlines.min().unwrap_or(now).max(now);

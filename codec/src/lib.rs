@@ -121,6 +121,7 @@ pub mod limits;
 mod message;
 mod network;
 mod payload;
+mod plumtree;
 mod segment;
 mod transaction;
 mod wire;
@@ -144,6 +145,7 @@ pub use limits::{FRAME_HEADER_BYTES, Limits};
 pub use message::{BanReason, Message, Ping, Pong};
 pub use network::Network;
 pub use payload::{Hash, Payload, PayloadId, SealError};
+pub use plumtree::{Gossip, HaveGossip, PlumtreeMessage};
 pub use segment::{
     KernelSegment, OutputIdentifier, OutputIdentifiers, OutputSegment, Positions,
     RangeProofSegment, RangeProofs, Segment, SegmentId,

@@ -32,6 +32,17 @@ pub const BITMAP_SEGMENT_HEIGHT_MAX: u8 = 13;
 /// announcements are more than a turn has, and fill 38 kB.
 pub const RECORDS_MAX: usize = 1_024;
 
+/// Most bytes of the name of a gossip topic. Guess: room for a dotted name; it goes with each body.
+pub const TOPIC_BYTES_MAX: usize = 64;
+
+/// Most bytes of one gossip message: what a peer may make us keep for a while for others. Larger
+/// ones are the business of relayed payloads.
+pub const GOSSIP_DATA_BYTES_MAX: usize = 64 << 10;
+
+/// Most addresses of one Shuffle or ShuffleReply of HyParView: four times what the paper's eight
+/// are, for nodes that have larger views.
+pub const SHUFFLE_ADDRS_MAX: usize = 32;
+
 /// Most blocks of one GetBlocks.
 pub const RANGE_BLOCKS_MAX: u16 = 128;
 

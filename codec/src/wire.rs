@@ -242,6 +242,12 @@ pub enum DecodeError {
         /// The byte.
         packing: u8,
     },
+    /// A message of an overlay or of gossip that there is not.
+    #[error("message tag {tag}")]
+    BadTag {
+        /// The byte.
+        tag: u8,
+    },
     /// An envelope or an offer that promises a longer body than its kind may have.
     #[error("plain body of {length} bytes, at most {limit}")]
     PlainTooLong {
@@ -300,6 +306,14 @@ pub enum EncodeError {
     NoInputFeatures {
         /// The version asked for.
         version: u32,
+    },
+    /// A topic that is longer than its length can say.
+    #[error("topic of {length} bytes, at most {limit}")]
+    TopicTooLong {
+        /// Bytes of the topic.
+        length: usize,
+        /// Most that it may have.
+        limit: usize,
     },
     /// Headers without a header: grin's reader drops the connection on them.
     #[error("headers without a header are never sent")]

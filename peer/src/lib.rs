@@ -150,6 +150,7 @@ mod event;
 mod external;
 mod fault;
 mod fetching;
+pub mod gossip;
 mod handshake;
 mod intake;
 mod inventory;

@@ -227,7 +227,7 @@ impl Backend {
         let verdict = match self.chain.add_header(&header, now()) {
             Ok(Added::New | Added::Known) => {
                 if !self.chain.has_block(&hash) {
-                    self.catch_up.fetch(&self.chain, hash, &mut self.out);
+                    self.fetch(hash);
                 }
                 // The block is relayed, and with it its header.
                 Verdict::Keep
@@ -236,20 +236,24 @@ impl Backend {
                 self.catch_up.on_unlinked(&self.chain, Instant::now(), &mut self.out);
                 Verdict::Later
             }
-            Ok(Added::Final) => return self.refuse_fork(from),
+            Ok(Added::Final) => return self.refuse_fork(from, payload),
             Ok(Added::Full) => Verdict::Later,
             Err(fault) => verdict_of(fault),
         };
         self.verdict(from, payload, verdict);
     }
 
-    fn refuse_fork(&mut self, from: Source) {
+    fn refuse_fork(&mut self, from: Source, payload: Payload) {
         self.said.push(Said::Fork { peer: from.addr });
+        // No proof against it: only our tip makes it one that comes too late.
+        self.verdict(from, payload, Verdict::Later);
         self.send(FromChain::Fork { conn: from.conn });
     }
 
     fn on_headers(&mut self, from: Source, payload: Payload) {
-        let Some(headers) = headers::read(payload.body()) else {
+        let Some(headers) = headers::read(payload.body()).filter(|headers| are_in_row(headers))
+        else {
+            self.catch_up.on_headers(0);
             return self.verdict(from, payload, Verdict::Invalid);
         };
         let seconds = now();
@@ -260,14 +264,18 @@ impl Backend {
                 Ok(Added::Known) => {}
                 Ok(Added::Final) => {
                     self.catch_up.on_headers(0);
-                    return self.refuse_fork(from);
+                    return self.refuse_fork(from, payload);
                 }
-                // Not behind what we asked for, or no longer.
-                Ok(Added::Unlinked) => break,
+                // Not behind what we asked for, or no longer: asked again at once, it would say
+                // the same.
+                Ok(Added::Unlinked) => {
+                    self.catch_up.on_no_headers(Instant::now());
+                    return self.verdict(from, payload, Verdict::Later);
+                }
                 Ok(Added::Full) => {
                     let (chain, out) = (&mut self.chain, &mut self.out);
                     self.catch_up.start_again(chain, Instant::now(), out);
-                    return;
+                    return self.verdict(from, payload, Verdict::Later);
                 }
                 Err(fault) => {
                     self.catch_up.on_headers(0);
@@ -295,13 +303,15 @@ impl Backend {
         let hash = block.block_hash();
         self.catch_up.on_block(&hash);
         self.take_block(Parked { from, payload, block }, freshness);
-        // What waited for it.
-        let mut at = hash;
-        while self.chain.has_block(&at)
-            && let Some(parked) = self.catch_up.unpark(&at)
-        {
-            at = parked.block.block_hash();
-            self.take_block(parked, Freshness::Next);
+        // All that waited for it, and for those: as many as were parked.
+        let mut parents = vec![hash];
+        while let Some(parent) = parents.pop() {
+            while self.chain.has_block(&parent)
+                && let Some(parked) = self.catch_up.unpark(&parent)
+            {
+                parents.push(parked.block.block_hash());
+                self.take_block(parked, Freshness::Next);
+            }
         }
     }
 
@@ -327,7 +337,7 @@ impl Backend {
                 }
                 Verdict::Later
             }
-            Ok(Taken::Final) => return self.refuse_fork(*from),
+            Ok(Taken::Final) => return self.refuse_fork(*from, payload.clone()),
             Ok(Taken::Full) => Verdict::Later,
             Err(fault) => {
                 tracing::debug!(%hash, %fault, "a block is not valid");
@@ -339,12 +349,17 @@ impl Backend {
         self.verdict(from, payload, verdict);
     }
 
-    /// A block came broken: whoever sent it is to blame, and another may have it whole.
+    /// A block came broken: whoever sent it is to blame, and another may have it whole, unless its
+    /// header is condemned: then the chain does not know it any more.
     fn ask_again(&mut self, hash: BlockHash) {
         self.catch_up.on_block(&hash);
-        if self.chain.node(&hash).is_some() && !self.chain.has_block(&hash) {
-            self.catch_up.fetch(&self.chain, hash, &mut self.out);
+        if !self.chain.has_block(&hash) {
+            self.fetch(hash);
         }
+    }
+
+    fn fetch(&mut self, hash: BlockHash) {
+        self.catch_up.fetch(&self.chain, hash, Instant::now(), &mut self.out);
     }
 
     /// The pools follow the best chain.
@@ -379,7 +394,8 @@ impl Backend {
         match kind {
             Kind::Header | Kind::Block | Kind::CompactBlock => match self.chain.hash_of(&id) {
                 Some(hash) if self.chain.has_block(&hash) => {}
-                Some(hash) => self.catch_up.fetch(&self.chain, hash, &mut self.out),
+                Some(hash) => self.fetch(hash),
+                None if self.chain.is_condemned(&id) => {}
                 None => self.send(FromChain::Fetch { kind: Kind::Block, id }),
             },
             // Whether it is on a stem of ours changes nothing that a peer could see.
@@ -515,15 +531,19 @@ impl Backend {
                 }
             }
             Command::Mine(blocks) if self.chain.name() == ChainName::Regtest => {
-                (0..*blocks).for_each(|_| self.mine());
+                for made in 0..*blocks {
+                    if let Err(why) = self.mine() {
+                        return refused(&format!("{made} of {blocks} blocks were made: {why}"));
+                    }
+                }
                 Said::Chain { chain: self.chain.name().name(), tip: Tip::from(&self.chain.tip()) }
             }
             Command::Mine(_) => refused("work costs nothing on regtest alone"),
         }
     }
 
-    /// A block of our own, with what the mempool has.
-    fn mine(&mut self) {
+    /// A block of our own, with what the mempool has; why there is none.
+    fn mine(&mut self) -> Result<(), String> {
         let tip = self.chain.tip();
         let mut bytes = generate::BLOCK_BYTES_MIN;
         let transactions: Vec<Transaction> = self
@@ -543,10 +563,20 @@ impl Backend {
                 if let Ok(payload) = Payload::seal(self.chain.network(), Kind::Block, &body) {
                     self.send(FromChain::Publish(payload));
                 }
+                Ok(())
             }
-            other => tracing::warn!(?other, "a block of our own was not taken"),
+            Ok(Taken::Full) => {
+                Err("the chain follows as many headers as it can; wait for their blocks".to_owned())
+            }
+            Ok(other) => Err(format!("the next one does not become the tip ({other:?})")),
+            Err(fault) => Err(format!("the next one would not be valid: {fault}")),
         }
     }
+}
+
+/// Whether each of these headers continues the one before it, as those of a chain do.
+fn are_in_row(headers: &[Header]) -> bool {
+    headers.windows(2).all(|pair| pair[1].prev_blockhash == pair[0].block_hash())
 }
 
 fn verdict_of(fault: Fault) -> Verdict {
@@ -560,3 +590,7 @@ fn read_transaction(body: &[u8]) -> Result<Transaction, Verdict> {
     // Ours to refuse, and no fault of the sender.
     if transaction.weight() > TRANSACTION_WEIGHT_MAX { Err(Verdict::Keep) } else { Ok(transaction) }
 }
+
+#[cfg(test)]
+#[path = "backend_tests.rs"]
+mod tests;

@@ -2,13 +2,16 @@
 //!
 //! The chain says what is valid, the engine asks peers; between them stands what is under way.
 //! Whatever goes wrong ends in [`CatchUp::start_again`], which forgets what was told and not shown.
-//! Bounds: blocks under way by what the engine takes, those that wait for an earlier one in bytes.
+//! Bounds: blocks under way by what the engine takes, those that wait for an earlier one in bytes,
+//! and what the engine owes us in time. Invariant: a block that waited here has its verdict when it
+//! goes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::{Block, BlockHash};
-use molva::{FromChain, Kind, Payload, PayloadId, Source};
+use molva::{FromChain, Kind, Payload, PayloadId, Source, Verdict};
 
 use crate::chain::Chain;
 use crate::headers::HEADERS_MAX;
@@ -32,6 +35,10 @@ const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// seconds each.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// A block that was asked for alone and has neither come nor been told missing for so long is asked
+/// for no more. Guess: longer than the engine goes from peer to peer.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// A block whose parent's is not here yet.
 pub(crate) struct Parked {
     pub(crate) from: Source,
@@ -44,9 +51,10 @@ pub(crate) struct Parked {
 pub(crate) struct CatchUp {
     /// Blocks wanted in a row, upwards.
     wanted: VecDeque<BlockHash>,
-    /// Blocks wanted one by one.
-    fetching: BTreeSet<BlockHash>,
-    parked: BTreeMap<BlockHash, Parked>,
+    /// Blocks wanted one by one, and since when.
+    fetching: BTreeMap<BlockHash, Instant>,
+    /// By parent and own hash: a parent may have many children.
+    parked: BTreeMap<(BlockHash, BlockHash), Parked>,
     parked_bytes: usize,
     /// Since when headers are asked for.
     asked: Option<Instant>,
@@ -55,8 +63,27 @@ pub(crate) struct CatchUp {
     /// The most work that a peer claims.
     claimed: u64,
     not_before: Option<Instant>,
+    /// What [`Chain::forgotten`] was when we looked.
+    forgotten: u64,
     /// Blocks in a row were asked for, and the end of them was not told to our peers.
     pub(crate) is_active: bool,
+}
+
+impl Parked {
+    /// Its place among those that wait.
+    fn key(&self) -> (BlockHash, BlockHash) {
+        (self.block.header.prev_blockhash, self.block.block_hash())
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload.frame().len()
+    }
+
+    /// What is said of it when it is not waited for any more: it may come again.
+    fn later(self) -> FromChain {
+        let Self { from, payload, .. } = self;
+        FromChain::Verdict { from, payload, verdict: Verdict::Later }
+    }
 }
 
 impl CatchUp {
@@ -84,10 +111,19 @@ impl CatchUp {
     }
 
     /// This block is announced, and its header valid.
-    pub(crate) fn fetch(&mut self, chain: &Chain, hash: BlockHash, out: &mut Vec<FromChain>) {
-        let is_under_way = self.wanted.contains(&hash) || self.parked.contains_key(&hash);
+    pub(crate) fn fetch(
+        &mut self,
+        chain: &Chain,
+        hash: BlockHash,
+        now: Instant,
+        out: &mut Vec<FromChain>,
+    ) {
         let Some(node) = chain.node(&hash) else { return };
-        if !is_under_way && self.fetching.len() < FETCHING_MAX && self.fetching.insert(hash) {
+        let is_under_way = self.wanted.contains(&hash)
+            || self.fetching.contains_key(&hash)
+            || self.parked.contains_key(&(node.header.prev_blockhash, hash));
+        if !is_under_way && self.fetching.len() < FETCHING_MAX {
+            self.fetching.insert(hash, now);
             out.push(FromChain::Fetch { kind: Kind::Block, id: node.id });
         }
     }
@@ -104,24 +140,25 @@ impl CatchUp {
 
     /// A block whose parent's is not here. Gives it back if there is no room.
     pub(crate) fn park(&mut self, parked: Parked) -> Option<Parked> {
-        let bytes = parked.payload.frame().len();
-        if self.parked_bytes + bytes > PARKED_BYTES_MAX {
+        if self.parked_bytes + parked.bytes() > PARKED_BYTES_MAX {
             return Some(parked);
         }
-        self.parked_bytes += bytes;
-        let before = self.parked.insert(parked.block.block_hash(), parked);
-        if let Some(before) = &before {
-            self.parked_bytes -= before.payload.frame().len();
-        }
+        self.parked_bytes += parked.bytes();
+        let before = self.parked.insert(parked.key(), parked);
+        self.parked_bytes -= before.as_ref().map_or(0, Parked::bytes);
         before
     }
 
     /// A block that waited for this one.
     pub(crate) fn unpark(&mut self, parent: &BlockHash) -> Option<Parked> {
-        let is_child = |one: &Parked| one.block.header.prev_blockhash == *parent;
-        let hash = self.parked.iter().find(|(_, one)| is_child(one)).map(|(hash, _)| *hash)?;
-        let parked = self.parked.remove(&hash)?;
-        self.parked_bytes -= parked.payload.frame().len();
+        let first = (*parent, BlockHash::all_zeros());
+        let key = *self.parked.range(first..).next().filter(|(key, _)| key.0 == *parent)?.0;
+        self.take_parked(&key)
+    }
+
+    fn take_parked(&mut self, key: &(BlockHash, BlockHash)) -> Option<Parked> {
+        let parked = self.parked.remove(key)?;
+        self.parked_bytes -= parked.bytes();
         Some(parked)
     }
 
@@ -134,7 +171,7 @@ impl CatchUp {
         out: &mut Vec<FromChain>,
     ) {
         let Some(hash) = chain.hash_of(id).filter(|hash| !chain.has_block(hash)) else { return };
-        if self.fetching.contains(&hash) || self.wanted.contains(&hash) {
+        if self.fetching.contains_key(&hash) || self.wanted.contains(&hash) {
             self.start_again(chain, now, out);
         }
     }
@@ -151,8 +188,9 @@ impl CatchUp {
         if !self.wanted.is_empty() {
             out.push(FromChain::CancelBlocks);
         }
-        let (claimed, is_active) = (self.claimed, self.is_active);
-        *self = Self { claimed, is_active, ..Self::default() };
+        out.extend(std::mem::take(&mut self.parked).into_values().map(Parked::later));
+        let (claimed, is_active, forgotten) = (self.claimed, self.is_active, chain.forgotten());
+        *self = Self { claimed, is_active, forgotten, ..Self::default() };
         self.not_before = Some(now + RETRY_PERIOD);
     }
 
@@ -160,6 +198,11 @@ impl CatchUp {
     pub(crate) fn go_on(&mut self, chain: &Chain, now: Instant, out: &mut Vec<FromChain>) {
         if self.asked.is_some_and(|asked| now.saturating_duration_since(asked) > HEADERS_TIMEOUT) {
             self.on_no_headers(now);
+        }
+        self.fetching.retain(|_, since| now.saturating_duration_since(*since) <= FETCH_TIMEOUT);
+        if self.forgotten != chain.forgotten() {
+            self.forgotten = chain.forgotten();
+            self.let_go(chain, out);
         }
         if self.wanted.len() < WANTED_LOW && chain.bare() > self.wanted.len() {
             self.fetch_blocks(chain, out);
@@ -170,6 +213,20 @@ impl CatchUp {
             self.has_more && chain.bare() <= HEADERS_MAX || is_behind && may_ask && self.is_idle();
         if wants && self.asked.is_none() {
             self.find_headers(chain, now, out);
+        }
+    }
+
+    /// Lets go of what the chain does not follow any more.
+    fn let_go(&mut self, chain: &Chain, out: &mut Vec<FromChain>) {
+        let is_gone = |hash: &BlockHash| chain.node(hash).is_none();
+        self.fetching.retain(|hash, _| !is_gone(hash));
+        let parked: Vec<_> = self.parked.keys().filter(|key| is_gone(&key.1)).copied().collect();
+        for key in parked {
+            out.extend(self.take_parked(&key).map(Parked::later));
+        }
+        if self.wanted.iter().any(is_gone) {
+            self.wanted.clear();
+            out.push(FromChain::CancelBlocks);
         }
     }
 
@@ -191,7 +248,11 @@ impl CatchUp {
 
     fn fetch_blocks(&mut self, chain: &Chain, out: &mut Vec<FromChain>) {
         let mut missing = chain.missing();
-        missing.retain(|hash| !self.fetching.contains(hash) && !self.parked.contains_key(hash));
+        let waits = |hash: &BlockHash| {
+            let parent = chain.node(hash).map(|node| node.header.prev_blockhash);
+            parent.is_some_and(|parent| self.parked.contains_key(&(parent, *hash)))
+        };
+        missing.retain(|hash| !self.fetching.contains_key(hash) && !waits(hash));
         let goes_on = missing.iter().take(self.wanted.len()).eq(&self.wanted);
         if !goes_on {
             self.wanted.clear();
@@ -207,3 +268,7 @@ impl CatchUp {
         self.is_active = true;
     }
 }
+
+#[cfg(test)]
+#[path = "catch_up_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@
 //!
 //! All headers are in memory, some 300 bytes for each block; bodies are in the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use bitcoin::block::Header;
@@ -28,7 +28,10 @@ pub(crate) const FINAL_DEPTH: u32 = 288;
 pub(crate) const BARE_MAX: usize = 4 * headers::HEADERS_MAX;
 
 /// Most blocks beside the best chain. Guess: some branches of all the depth that a branch may have.
-const SIDE_BLOCKS_MAX: usize = 1_024;
+pub(crate) const SIDE_BLOCKS_MAX: usize = 1_024;
+
+/// Condemned headers that are remembered. Guess: each has cost its maker the work of a block.
+const CONDEMNED_MAX: usize = 1_024;
 
 /// Ids of a locator, as many as the wire has room for.
 const LOCATOR_MAX: usize = 20;
@@ -87,6 +90,15 @@ pub(crate) struct Change {
     pub(crate) connected: Vec<BlockHash>,
 }
 
+/// Headers whose blocks are not valid, and never can be: at most [`CONDEMNED_MAX`], and the eldest
+/// goes. In memory alone: after a restart they are found again.
+#[derive(Default)]
+struct Condemned {
+    hashes: BTreeSet<BlockHash>,
+    ids: BTreeSet<PayloadId>,
+    by_age: VecDeque<(BlockHash, PayloadId)>,
+}
+
 /// See the head of this file.
 pub(crate) struct Chain {
     name: ChainName,
@@ -101,6 +113,25 @@ pub(crate) struct Chain {
     bare: usize,
     /// The header with the most work, its block here or not.
     best_header: BlockHash,
+    condemned: Condemned,
+    /// Headers without blocks that were forgotten so far.
+    forgotten: u64,
+}
+
+impl Condemned {
+    fn insert(&mut self, hash: BlockHash, id: PayloadId) {
+        if !self.hashes.insert(hash) {
+            return;
+        }
+        self.ids.insert(id);
+        self.by_age.push_back((hash, id));
+        if self.by_age.len() > CONDEMNED_MAX
+            && let Some((hash, id)) = self.by_age.pop_front()
+        {
+            self.hashes.remove(&hash);
+            self.ids.remove(&id);
+        }
+    }
 }
 
 impl Chain {
@@ -122,6 +153,8 @@ impl Chain {
             others: BTreeSet::new(),
             bare: 0,
             best_header: hash,
+            condemned: Condemned::default(),
+            forgotten: 0,
         };
         for header in best {
             let parent = chain.tip();
@@ -187,11 +220,26 @@ impl Chain {
         self.bare
     }
 
+    /// Headers without blocks that were forgotten so far: whoever wants their blocks looks again
+    /// when it changes.
+    pub(crate) const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Whether the block with this id was found not valid, and no other can stand in its place.
+    pub(crate) fn is_condemned(&self, id: &PayloadId) -> bool {
+        self.condemned.ids.contains(id)
+    }
+
     /// Takes a header if it is valid and belongs to a branch that may still win.
     pub(crate) fn add_header(&mut self, header: &Header, now: u64) -> Result<Added, Fault> {
         let hash = header.block_hash();
         if self.nodes.contains_key(&hash) {
             return Ok(Added::Known);
+        }
+        let condemned = &self.condemned.hashes;
+        if condemned.contains(&hash) || condemned.contains(&header.prev_blockhash) {
+            return Err(Fault::Condemned);
         }
         let Some(parent) = self.nodes.get(&header.prev_blockhash).copied() else {
             return Ok(Added::Unlinked);
@@ -229,7 +277,12 @@ impl Chain {
             Added::Final => return Ok(Taken::Final),
             Added::Full => return Ok(Taken::Full),
         }
-        check_block(block)?;
+        if let Err(fault) = check_block(block) {
+            if fault.condemns() {
+                self.condemn(hash);
+            }
+            return Err(fault);
+        }
         if !self.has_block(&block.header.prev_blockhash) {
             return Ok(Taken::Waits);
         }
@@ -281,13 +334,33 @@ impl Chain {
             if height > depth {
                 break;
             }
-            self.forget(height, hash);
-            // What continued it; by height, so that a child comes behind its parent.
-            let rest: Vec<_> = self.others.iter().copied().collect();
-            for (height, hash) in rest {
-                if !self.nodes.contains_key(&self.nodes[&hash].header.prev_blockhash) {
-                    self.forget(height, hash);
-                }
+            self.forget_branch(height, hash);
+        }
+    }
+
+    /// Forgets a header whose block is not valid, with all that continues it, and for good. None
+    /// of them has a block, for a block is taken only behind its parent's.
+    fn condemn(&mut self, hash: BlockHash) {
+        let node = self.nodes[&hash];
+        self.condemned.insert(hash, node.id);
+        self.forget_branch(node.height, hash);
+        let tip = self.tip_hash();
+        let others = self.others.iter().map(|(_, hash)| *hash);
+        // The tip stays if another has the same work.
+        let most = others.fold(tip, |most, hash| {
+            if self.nodes[&hash].work > self.nodes[&most].work { hash } else { most }
+        });
+        self.best_header = most;
+    }
+
+    /// Forgets a header beside the best chain, and all that continues it.
+    fn forget_branch(&mut self, height: u32, hash: BlockHash) {
+        self.forget(height, hash);
+        // By height, so that a child comes behind its parent.
+        let rest: Vec<_> = self.others.iter().copied().collect();
+        for (height, hash) in rest {
+            if !self.nodes.contains_key(&self.nodes[&hash].header.prev_blockhash) {
+                self.forget(height, hash);
             }
         }
     }
@@ -308,6 +381,7 @@ impl Chain {
             self.store.drop_side(height, node.id);
         } else {
             self.bare -= 1;
+            self.forgotten += 1;
         }
         if self.best_header == hash {
             self.best_header = self.tip_hash();

@@ -1,8 +1,10 @@
 //! Tests of the tree, the best chain and what is final.
 
+use bitcoin::hashes::Hash as _;
+
 use super::*;
 use crate::generate::Wanted;
-use crate::generate::tests::{branch, chain_of};
+use crate::generate::tests::{branch, chain_of, condemned_block};
 use crate::scratch::Scratch;
 
 const NOW: u64 = 2_000_000_000;
@@ -138,6 +140,48 @@ fn headers_come_first_and_their_blocks_in_order() {
     chain.forget_bare();
     assert_eq!((chain.bare(), chain.missing().len(), chain.tip().height), (0, 0, 10));
     assert!(matches!(add(&mut chain, &blocks[10]), Taken::Best(_)));
+}
+
+#[test]
+fn a_header_whose_block_is_not_valid_is_not_followed_again() {
+    let scratch = Scratch::new("chain-condemned");
+    let blocks = chain_of(ChainName::Regtest, 4, 300);
+    let mut chain = open(&scratch);
+    add(&mut chain, &blocks[0]);
+    add(&mut chain, &blocks[1]);
+    let rival = other_branch(&blocks[0].header, 1, 3);
+    for block in &rival {
+        assert_eq!(chain.add_header(&block.header, NOW), Ok(Added::New));
+    }
+    // Another body for a header condemns nobody but its sender.
+    let mut mutated = blocks[2].clone();
+    mutated.txdata[0].output[0].value = bitcoin::Amount::from_sat(7);
+    let take = |chain: &mut Chain, block: &Block| chain.add_block(block, &serialize(block), NOW);
+    assert_eq!(take(&mut chain, &mutated), Err(Fault::MerkleRoot));
+    assert!(matches!(take(&mut chain, &blocks[2]), Ok(Taken::Best(_))));
+    // A body that its header means does, and all that continues it.
+    let twice = condemned_block(&blocks[2].header, 3);
+    let behind = branch(&twice.header, 4, &Wanted { blocks: 3, block_bytes: 300, seed: 9 });
+    assert_eq!(chain.add_header(&twice.header, NOW), Ok(Added::New));
+    for block in &behind {
+        assert_eq!(chain.add_header(&block.header, NOW), Ok(Added::New));
+    }
+    let (bare, forgotten) = (chain.bare(), chain.forgotten());
+    let id = chain.node(&twice.block_hash()).unwrap().id;
+    assert_eq!(take(&mut chain, &twice), Err(Fault::SpentTwice));
+    assert_eq!((chain.bare(), chain.forgotten()), (bare - 4, forgotten + 4));
+    assert!(chain.is_condemned(&id));
+    assert_eq!(chain.add_header(&twice.header, NOW), Err(Fault::Condemned));
+    assert_eq!(take(&mut chain, &twice), Err(Fault::Condemned));
+    assert_eq!(chain.add_header(&behind[0].header, NOW), Err(Fault::Condemned));
+    assert_eq!(chain.add_header(&behind[1].header, NOW), Ok(Added::Unlinked));
+    let rivals: Vec<_> = rival.iter().map(Block::block_hash).collect();
+    assert_eq!(chain.missing(), rivals, "the next branch of more work");
+    for number in 0..CONDEMNED_MAX as u32 {
+        chain.condemned.insert(BlockHash::hash(&number.to_le_bytes()), id);
+    }
+    assert_eq!(chain.condemned.by_age.len(), CONDEMNED_MAX);
+    assert_eq!(chain.add_header(&twice.header, NOW), Ok(Added::New), "the eldest went");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use molva::Seed;
 
-use crate::generate::block_bytes;
+use crate::generate::{GENERATE_MAX, block_bytes};
 use crate::rules::ChainName;
 
 /// A small node on the Molva engine: it keeps real Bitcoin blocks and syncs them with others of its
@@ -81,7 +81,11 @@ pub(crate) struct Import {
 #[derive(Args, Debug)]
 pub(crate) struct Generate {
     /// How many blocks.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(GENERATE_MAX))
+    )]
     pub(crate) blocks: u32,
     /// Bytes of each.
     #[arg(long, value_name = "B", default_value = "20000", value_parser = block_bytes)]

@@ -17,9 +17,13 @@ use bitcoin::{
 use crate::chain::{Chain, Taken};
 use crate::rules::ChainName;
 use crate::say::{Said, Tip, say};
+use crate::validate::AHEAD_SECONDS_MAX;
 
 /// Smallest block: its header and a coinbase.
 pub(crate) const BLOCK_BYTES_MIN: usize = 250;
+
+/// Most blocks that are generated at once.
+pub(crate) const GENERATE_MAX: u32 = 1_000_000;
 
 /// Largest block that is generated: what fits a block of Bitcoin without witnesses.
 pub(crate) const BLOCK_BYTES_MAX: usize = 1_000_000;
@@ -30,8 +34,15 @@ const TRANSACTION_BYTES: usize = 400;
 /// Smallest generated transaction.
 pub(crate) const TRANSACTION_BYTES_MIN: usize = 64;
 
-/// Seconds from block to block.
-const SPACING: u32 = 600;
+/// Seconds from block to block. Of Bitcoin's ten minutes, not a million would fit between genesis
+/// and today.
+const SPACING: u32 = 60;
+
+/// What a script begins with that commits to the witnesses of a block (BIP 141).
+const WITNESS_MARK: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
+
+/// What is committed to beside the witnesses, of no meaning yet (BIP 141).
+const WITNESS_RESERVED: [u8; 32] = [0; 32];
 
 /// Blocks are made durable when so many bytes of them wait.
 const BATCH_BYTES: usize = 8 << 20;
@@ -130,12 +141,29 @@ pub(crate) fn block_behind(
         },
         txdata: std::iter::once(coinbase(height, padding)).chain(transactions).collect(),
     };
+    commit_to_witnesses(&mut block);
     block.header.merkle_root = block.compute_merkle_root().expect("it has a coinbase");
     let target = block.header.target();
     while block.header.validate_pow(target).is_err() {
         block.header.nonce += 1;
     }
     block
+}
+
+/// Names the witnesses of a block in its coinbase, if there are any (BIP 141).
+fn commit_to_witnesses(block: &mut Block) {
+    let has_witness = |one: &Transaction| one.input.iter().any(|input| !input.witness.is_empty());
+    if !block.txdata.iter().any(has_witness) {
+        return;
+    }
+    let root = block.witness_root().expect("it has a coinbase");
+    let commitment = Block::compute_witness_commitment(&root, &WITNESS_RESERVED);
+    let script = [&WITNESS_MARK[..], commitment.as_byte_array()].concat();
+    let coinbase = &mut block.txdata[0];
+    coinbase.input[0].witness.push(WITNESS_RESERVED);
+    coinbase
+        .output
+        .push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(script) });
 }
 
 /// The block of this height, of as many bytes as are wanted.
@@ -162,10 +190,25 @@ fn bytes_without_padding(height: u32, transactions: &[Transaction]) -> usize {
     crate::rules::HEADER_BYTES + count + coinbase(height, Vec::new()).total_size() + all
 }
 
+/// How many blocks fit between this one and the latest time that is valid.
+fn room(tip: &Header, now: u64) -> u64 {
+    let latest = now.saturating_add(AHEAD_SECONDS_MAX).min(u64::from(u32::MAX));
+    latest.saturating_sub(u64::from(tip.time)) / u64::from(SPACING)
+}
+
 /// `node generate`: continues the chain of a directory.
 pub(crate) fn generate(dir: &Path, wanted: &Wanted, now: u64) -> Result<(), String> {
     let mut chain =
         Chain::open(dir, Some(ChainName::Regtest)).map_err(|error| error.to_string())?;
+    let tip = chain.tip();
+    let room = room(&tip.header, now);
+    if u64::from(wanted.blocks) > room {
+        return Err(format!(
+            "blocks are {SPACING} s apart, and none may be from the future: behind block {} there \
+             is room for {room}, not for {}",
+            tip.height, wanted.blocks
+        ));
+    }
     for _ in 0..wanted.blocks {
         let tip = chain.tip();
         let block = generated(&tip.header, tip.height + 1, wanted);
@@ -224,6 +267,8 @@ pub(crate) fn block_bytes(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::scratch::Scratch;
+    use crate::validate::check_block;
 
     /// Blocks behind the genesis of this chain.
     pub(crate) fn chain_of(chain: ChainName, blocks: u32, block_bytes: usize) -> Vec<Block> {
@@ -240,6 +285,52 @@ pub(crate) mod tests {
                 block
             })
             .collect()
+    }
+
+    /// A block with an honest header whose body can never be valid: it spends an output twice.
+    pub(crate) fn condemned_block(parent: &Header, height: u32) -> Block {
+        let (one, mut other) = (synthetic(1, 100), synthetic(2, 100));
+        other.input[0].previous_output = one.input[0].previous_output;
+        block_behind(parent, height, [one, other], Vec::new())
+    }
+
+    /// A transaction with a witness, of its own for each number.
+    pub(crate) fn segwit(number: u64) -> Transaction {
+        let mut made = synthetic(number, 100);
+        made.input[0].script_sig = ScriptBuf::new();
+        made.input[0].witness.push([7; 70]);
+        made
+    }
+
+    #[test]
+    fn a_block_commits_to_its_witnesses() {
+        let genesis = ChainName::Regtest.genesis().header;
+        for transactions in [vec![], vec![synthetic(1, 100)], vec![segwit(2), synthetic(1, 100)]] {
+            let has_witness = transactions.len() == 2;
+            let block = block_behind(&genesis, 1, transactions, Vec::new());
+            assert_eq!(check_block(&block), Ok(()));
+            assert_eq!(block.txdata[0].output.len(), if has_witness { 2 } else { 1 });
+        }
+        let alone = block_behind(&genesis, u32::MAX, [segwit(1)], Vec::new());
+        let bytes = alone.total_size() - alone.txdata[1].total_size();
+        assert!(bytes <= BLOCK_BYTES_MIN, "{bytes}");
+    }
+
+    #[test]
+    fn as_many_blocks_as_may_be_wanted_fit_and_more_than_fit_are_refused_at_once() {
+        let genesis = ChainName::Regtest.genesis().header;
+        let wanted = |blocks| Wanted { blocks, block_bytes: 300, seed: 1 };
+        // The day on which a million fitted, long ago.
+        let day = u64::from(genesis.time) + 1_000_000 * u64::from(SPACING);
+        assert!(room(&genesis, day) >= u64::from(GENERATE_MAX));
+        assert!(day < 1_700_000_000);
+        let soon = u64::from(genesis.time) + 5 * u64::from(SPACING) - AHEAD_SECONDS_MAX;
+        let scratch = Scratch::new("generate-room");
+        let told = generate(scratch.path(), &wanted(6), soon).unwrap_err();
+        assert!(told.contains("room for 5, not for 6"), "{told}");
+        assert_eq!(generate(scratch.path(), &wanted(5), soon), Ok(()));
+        let told = generate(scratch.path(), &wanted(1), soon).unwrap_err();
+        assert!(told.contains("behind block 5 there is room for 0"), "{told}");
     }
 
     #[test]

@@ -56,7 +56,8 @@ fn carry_out(verb: Verb) -> Result<(), String> {
         Verb::Run(flags) => run::run(&flags),
         Verb::Import(flags) => {
             let chain = Chain::open(&flags.dir.path(), flags.chain);
-            import::import(&flags.file, &mut chain.map_err(|error| error.to_string())?)
+            let mut chain = chain.map_err(|error| error.to_string())?;
+            import::import(&flags.file, &mut chain).map_err(|error| error.to_string())
         }
         Verb::Generate(flags) => {
             let wanted = Wanted {

@@ -20,8 +20,9 @@ pub(crate) enum Said {
     Transaction { id: String, txid: String },
     /// A peer was refused: its chain leaves ours where ours is final.
     Fork { peer: SocketAddr },
-    /// What an import did.
-    Imported { new: u64, known: u64, unlinked: u64, tip: Tip },
+    /// What an import did. Stale blocks leave the chain where it is final; unlinked ones continue
+    /// nothing that is known.
+    Imported { new: u64, known: u64, stale: u64, unlinked: u64, tip: Tip },
     /// What was generated, or what a status asks for.
     Chain { chain: &'static str, tip: Tip },
     /// How a running node is.

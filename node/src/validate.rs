@@ -16,10 +16,13 @@ use bitcoin::{Amount, Block, CompactTarget, Target, Transaction, Weight};
 pub(crate) const MEDIAN_BLOCKS: usize = 11;
 
 /// How far the clock of a miner may be ahead of ours, in seconds: two hours, as Bitcoin Core.
-const AHEAD_SECONDS_MAX: u64 = 2 * 60 * 60;
+pub(crate) const AHEAD_SECONDS_MAX: u64 = 2 * 60 * 60;
 
 /// Largest transaction that is taken alone: what Bitcoin Core relays, 400,000 units of weight.
 pub(crate) const TRANSACTION_WEIGHT_MAX: Weight = Weight::from_wu(400_000);
+
+/// Bytes of two hashes in a merkle tree.
+const PAIR_BYTES: usize = 64;
 
 /// Why something can never be valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,6 +51,10 @@ pub(crate) enum Fault {
     Amount,
     #[error("an output is spent twice")]
     SpentTwice,
+    #[error("its merkle root may be that of another body")]
+    Ambiguous,
+    #[error("its block, or one before it, was found not valid")]
+    Condemned,
 }
 
 impl Fault {
@@ -55,6 +62,23 @@ impl Fault {
     /// too young today is not tomorrow.
     pub(crate) const fn is_proof(self) -> bool {
         !matches!(self, Self::Future)
+    }
+
+    /// Whether it condemns the header of the block that has it: no other body of that header can
+    /// be valid. What the header does not commit to, or not alone, is the fault of who sent it.
+    pub(crate) const fn condemns(self) -> bool {
+        match self {
+            Self::Coinbase | Self::Weight | Self::Empty | Self::Amount | Self::SpentTwice => true,
+            Self::Unreadable
+            | Self::Target
+            | Self::Work
+            | Self::Old
+            | Self::Future
+            | Self::MerkleRoot
+            | Self::Witness
+            | Self::Ambiguous
+            | Self::Condemned => false,
+        }
     }
 }
 
@@ -104,20 +128,36 @@ fn demanded(
 
 /// The body of a block whose header is valid.
 pub(crate) fn check_block(block: &Block) -> Result<(), Fault> {
+    // First whether the header means this body, for the rest condemns the header.
+    if !block.check_merkle_root() {
+        return Err(Fault::MerkleRoot);
+    }
+    match check_body(block) {
+        Err(fault) if fault.condemns() && is_ambiguous(block) => Err(Fault::Ambiguous),
+        checked => checked,
+    }
+}
+
+/// Whether another body may have the same merkle root: a row of transactions that is repeated at
+/// the end does not change it (CVE-2012-2459), and two hashes together may pass for a transaction.
+fn is_ambiguous(block: &Block) -> bool {
+    let txids: BTreeSet<_> = block.txdata.iter().map(Transaction::compute_txid).collect();
+    let is_pair = |transaction: &Transaction| transaction.base_size() == PAIR_BYTES;
+    txids.len() < block.txdata.len() || block.txdata.iter().any(is_pair)
+}
+
+fn check_body(block: &Block) -> Result<(), Fault> {
     let is_coinbase = block.txdata.iter().map(Transaction::is_coinbase);
     if !is_coinbase.enumerate().all(|(place, coinbase)| coinbase == (place == 0)) {
         return Err(Fault::Coinbase);
     }
-    if block.weight() > Weight::MAX_BLOCK {
-        return Err(Fault::Weight);
-    }
-    if !block.check_merkle_root() {
-        return Err(Fault::MerkleRoot);
-    }
+    // Before the weight, which nobody who adds to the witnesses may change.
     if !block.check_witness_commitment() {
         return Err(Fault::Witness);
     }
-    // Also against two bodies with one merkle root, of which one repeats transactions.
+    if block.weight() > Weight::MAX_BLOCK {
+        return Err(Fault::Weight);
+    }
     let mut spent = BTreeSet::new();
     for transaction in &block.txdata {
         check_form(transaction)?;
@@ -158,6 +198,7 @@ mod tests {
     use bitcoin::hashes::Hash as _;
 
     use super::*;
+    use crate::generate::synthetic;
     use crate::generate::tests::chain_of;
     use crate::rules::ChainName;
 
@@ -179,10 +220,39 @@ mod tests {
         assert_eq!(check_block(&other), Err(Fault::Witness));
         let mut other = block.clone();
         other.txdata.swap(0, 1);
+        assert_eq!(check_block(&other), Err(Fault::MerkleRoot));
+        other.header.merkle_root = other.compute_merkle_root().unwrap();
         assert_eq!(check_block(&other), Err(Fault::Coinbase));
         let mut other = block;
         other.txdata.clear();
         assert_eq!(check_block(&other), Err(Fault::MerkleRoot));
+    }
+
+    #[test]
+    fn a_fault_condemns_a_header_only_if_no_other_body_can_be_its() {
+        let chain = ChainName::Regtest;
+        let block = chain_of(chain, 1, 1_200).remove(0);
+        assert_eq!((block.txdata.len(), check_block(&block)), (3, Ok(())));
+        // Three transactions have the merkle root of four of which the last two are the same.
+        let mut repeated = block.clone();
+        repeated.txdata.push(block.txdata[2].clone());
+        assert!(repeated.check_merkle_root());
+        assert_eq!(check_block(&repeated), Err(Fault::Ambiguous));
+        assert!(!Fault::Ambiguous.condemns());
+        // Two hashes, read as a transaction.
+        let mut pair = block.clone();
+        pair.txdata = vec![synthetic(1, 64)];
+        pair.header.merkle_root = pair.compute_merkle_root().unwrap();
+        assert_eq!(pair.txdata[0].base_size(), PAIR_BYTES);
+        assert_eq!(check_block(&pair), Err(Fault::Ambiguous));
+        // The miner's own fault.
+        let mut twice = block.clone();
+        twice.txdata[2].input[0].previous_output = twice.txdata[1].input[0].previous_output;
+        assert_eq!(check_block(&twice), Err(Fault::MerkleRoot));
+        assert!(!Fault::MerkleRoot.condemns());
+        twice.header.merkle_root = twice.compute_merkle_root().unwrap();
+        assert_eq!(check_block(&twice), Err(Fault::SpentTwice));
+        assert!(Fault::SpentTwice.condemns());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! One node: its verbs, its exit codes, its end.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use crate::support::{Node, Scratch, command, run, said};
 
 #[test]
@@ -86,6 +89,51 @@ fn a_transaction_is_refused_that_cannot_be() {
     assert_eq!(said(&["submit", "--synthetic", "1"], data)["event"], "submitted");
     let again = run(&["submit", "--synthetic", "1"], data);
     assert_eq!(again.status.code(), Some(1), "it is here already");
+    node.end();
+}
+
+#[test]
+fn a_transaction_with_a_witness_is_mined_and_what_cannot_be_mined_is_an_error() {
+    let scratch = Scratch::new("node-witness");
+    let data = scratch.path();
+    let node = Node::start(data, "regtest", &[]);
+    node.addr();
+    let spent = "11".repeat(32);
+    let digits =
+        format!("02000000000101{spent}0000000000ffffffff01e80300000000000001510101aa00000000");
+    let id = said(&["submit", &digits], data)["id"].as_str().unwrap().to_owned();
+    node.wait_for_transaction(&id);
+    assert_eq!(said(&["mine", "--blocks", "2"], data)["tip"]["height"], 2);
+    assert_eq!(node.status()["mempool"], 0);
+    assert_eq!(run(&["mine", "--blocks", "0"], data).status.code(), Some(1));
+    node.end();
+    let node = Node::start(&scratch.join("bitcoin"), "bitcoin", &[]);
+    node.addr();
+    assert_eq!(run(&["mine"], &node.data).status.code(), Some(1), "work costs something there");
+    node.end();
+}
+
+#[test]
+fn whatever_comes_to_its_control_socket_is_answered_and_the_node_goes_on() {
+    let scratch = Scratch::new("node-control");
+    let node = Node::start(scratch.path(), "regtest", &[]);
+    node.addr();
+    let long = [&b"tx "[..], &[b'0'; 2 << 20], b"\n"].concat();
+    for (line, expected) in [
+        (&b"\xff\xfe\n"[..], "no text in UTF-8"),
+        (&long, "the line is too long"),
+        (b"\n", "status, tx HEX or mine N is wanted"),
+        (b"mine 1001\n", "from 1 to 1000"),
+    ] {
+        let mut caller = UnixStream::connect(scratch.join("control.sock")).unwrap();
+        caller.write_all(line).unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["event"], "refused");
+        assert!(answer["why"].as_str().unwrap().contains(expected), "{answer}");
+    }
+    assert_eq!(node.status()["tip"]["height"], 0);
     node.end();
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Tables, not samples: a ratio is exact; a speed is reckoned from the CPU time of the thread, in
 //! the best of some runs, since the machine's other work only ever slows one down. What a saturated
-//! pool costs the loop is measured by `compare --only engine,engine-packing`.
+//! pool costs the loop is measured by `compare packing`.
 
 use std::hint::black_box;
 use std::time::Duration;

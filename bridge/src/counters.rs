@@ -82,7 +82,7 @@ metrics! {
     transaction_bytes_twice,
     /// Frames of unknown kinds, skipped.
     unknown_frames,
-    /// Relayed frames dropped because a send queue was full.
+    /// Frames dropped because a send queue was full: relayed ones, word of such, stem transactions.
     relay_dropped,
     /// Commands of the chain that were not carried out: a payload of another network, or of a kind
     /// that is not relayed; an archive that was not asked for or has no place, or a piece of one
@@ -119,6 +119,14 @@ metrics! {
     /// Payloads not relayed to a peer that lacked them: its protocol version has no form for them,
     /// they were beyond its pace, or an archive was going out to it.
     relay_withheld,
+    /// Messages of topics that came and were new.
+    gossip_new,
+    /// Those that came and were known.
+    gossip_known,
+    /// Those that were announced and that nobody sent.
+    gossip_missed,
+    /// Messages of topics that a subscriber was too slow for.
+    gossip_lagged,
     /// Stem transactions sent to a successor.
     stems_relayed,
     /// Stem transactions that became public here.
@@ -131,6 +139,9 @@ metrics! {
     packed_bytes,
     /// Payloads that packing would have saved too little of, and that travel plain.
     incompressible,
+    /// Payloads that travel plain because the workers were behind, or because the lane from the
+    /// chain had no room for an envelope beside them.
+    left_plain,
     /// Envelopes opened on their way to the chain.
     opened,
     /// Envelopes that did not hold what they said.

@@ -32,8 +32,9 @@ const LANE_ITEMS_MAX: usize = ITEMS_LIMIT - EVENTS_RESERVED;
 ///
 /// The places of the items are reserved at once, at most 104 bytes for each: 8 MB by default. An
 /// item weighs its payload bytes; what it takes beside them is small (150 bytes for a payload, 640
-/// for the longest request) and bounded with the items. A payload's envelope is always shorter than
-/// the payload, and not weighed: a lane may hold as many bytes of envelopes again.
+/// for the longest request) and bounded with the items. On the lane from the chain, a payload's
+/// envelope weighs too. On the lane to it, it does not: always shorter than the payload, envelopes
+/// may take as many bytes again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Events on the lane to the chain, 2 to 16,777,215 less [`EVENTS_RESERVED`]: so many places
@@ -117,8 +118,9 @@ impl Config {
     pub const fn memory_bytes(&self) -> usize {
         let items = self.to_chain_items.saturating_add(self.from_chain_items);
         let places = items.saturating_add(EVENTS_RESERVED).saturating_mul(PLACE_BYTES);
+        let envelopes = self.to_chain_bytes;
         let payloads = self.to_chain_bytes.saturating_add(self.from_chain_bytes);
-        let lanes = places.saturating_add(payloads.saturating_mul(2));
+        let lanes = places.saturating_add(payloads).saturating_add(envelopes);
         lanes.saturating_add(self.packing.memory_bytes())
     }
 
@@ -227,11 +229,18 @@ impl Shared {
         if self.ended.load(Ordering::Relaxed) {
             return Err(SendError::Gone(command));
         }
+        let worth = self.workers.packs(&command);
         let bytes = command.bytes();
-        if !self.from_chain.reserve(bytes) {
+        // An envelope is shorter than the payload that it stands beside.
+        let packs = worth && !self.workers.are_behind() && self.from_chain.reserve(2 * bytes);
+        if !packs && !self.from_chain.reserve(bytes) {
             return Err(SendError::Full(command));
         }
-        match self.workers.on_way_in(command) {
+        if worth && !packs {
+            self.workers.count_left_plain();
+        }
+        let bytes = if packs { 2 * bytes } else { bytes };
+        match self.workers.on_way_in(command, bytes, packs) {
             WayIn::Free(command) => {
                 self.from_chain.commit(command, bytes);
                 self.loop_waker.notify();

@@ -320,6 +320,73 @@ fn jobs_hold_their_room_on_the_lane_from_the_beginning() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
 }
 
+/// Longer than what workers have before them when payloads no longer wait for them.
+#[test]
+fn behind_a_long_backlog_payloads_travel_plain_and_in_their_order() {
+    let (mut loop_side, chain, workers) = open(config());
+    let other = ConnId::new(2, 1);
+    loop_side.opens(PEER);
+    loop_side.opens(other);
+    let blocks: Vec<_> = (0..8).map(|number| block(number, 1_000_000)).collect();
+    blocks.iter().for_each(|block| chain.send(deliver(PEER, block)).unwrap());
+    chain.send(deliver(other, &blocks[0])).unwrap();
+    let plain = loop_side.pop();
+    assert_eq!(plain, Some(deliver(other, &blocks[0])), "no job of its line to wait for");
+    assert!(!is_packed(&plain.unwrap()));
+    assert_eq!(loop_side.pop(), None, "the others wait behind the first");
+
+    let workers = run(workers);
+    let came: Vec<_> = (0..8).map(|_| next(&mut loop_side)).collect();
+    let sent: Vec<_> = blocks.iter().map(|block| deliver(PEER, block)).collect();
+    assert_eq!(came, sent);
+    // Four of a megabyte are less than the limit, and the one that exceeds it is packed, too.
+    let packed: Vec<_> = came.iter().map(is_packed).collect();
+    assert_eq!(packed, [[true; 4], [true, false, false, false]].concat());
+    assert_eq!(loop_side.packing_counts().left_plain, 4);
+    chain.send(deliver(other, &blocks[7])).unwrap();
+    assert!(is_packed(&next(&mut loop_side)), "the backlog is gone");
+    drop(loop_side);
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+}
+
+#[test]
+fn a_command_weighs_the_envelope_beside_its_payload() {
+    let config = Config { from_chain_bytes: 21_568_610, ..config() };
+    let (mut loop_side, chain, _idle) = open(config);
+    let plain = noise(5_000_000);
+    let both = plain.clone().with_packed(stored(&plain));
+    chain.publish(both.clone()).unwrap();
+    chain.publish(both.clone()).unwrap();
+    assert!(matches!(chain.publish(plain.clone()), Err(SendError::Full(_))), "20 of 21 MB");
+    assert_eq!(loop_side.pop(), Some(FromChain::Publish(both.clone())));
+    chain.publish(plain.clone()).unwrap();
+    chain.publish(plain.clone()).unwrap();
+    assert!(matches!(chain.publish(plain), Err(SendError::Full(_))));
+}
+
+#[test]
+fn a_job_holds_room_for_the_envelope_that_it_makes_or_travels_plain() {
+    let mut config = Config { from_chain_bytes: 21_568_610, ..config() };
+    config.packing.workers = 2;
+    let (mut loop_side, chain, workers) = open(config);
+    loop_side.opens(PEER);
+    let block = block(1, 4_000_000);
+    for _ in 0..3 {
+        chain.send(deliver(PEER, &block)).unwrap();
+    }
+    assert!(matches!(chain.send(deliver(PEER, &block)), Err(SendError::Full(_))), "8 + 8 + 4 MB");
+    let workers = run(workers);
+    let came: Vec<_> = (0..3).map(|_| next(&mut loop_side)).collect();
+    assert_eq!(came.iter().map(is_packed).collect::<Vec<_>>(), [true, true, false]);
+    // All of it is given back, and once.
+    let half = Payload::seal(&NETWORK, Kind::KernelSegment, &vec![0; 10_784_256]).unwrap();
+    chain.send(deliver(source(5).conn, &half)).unwrap();
+    chain.send(deliver(source(5).conn, &half)).unwrap();
+    assert!(matches!(chain.send(FromChain::Publish(self::block(2, 100))), Err(SendError::Full(_))));
+    drop(loop_side);
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+}
+
 #[test]
 fn a_bad_envelope_is_told_to_the_loop_and_holds_its_place_until_then() {
     let config = Config { to_chain_items: 2, ..config() };

@@ -64,6 +64,8 @@ pub enum Kind {
     GetPool = 70,
     PoolIds = 71,
     WantPool = 72,
+    HyParView = 73,
+    Plumtree = 74,
 }
 
 /// First byte of the kinds that are Molva's own.
@@ -73,7 +75,7 @@ const GRIN_KINDS: usize = Kind::KernelSegment as usize + 1;
 
 impl Kind {
     /// Every kind, in the order of its byte.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::Error,
         Self::Hand,
         Self::Shake,
@@ -112,6 +114,8 @@ impl Kind {
         Self::GetPool,
         Self::PoolIds,
         Self::WantPool,
+        Self::HyParView,
+        Self::Plumtree,
     ];
 
     /// The kind of this byte; `None` is an unknown kind, which is skipped.

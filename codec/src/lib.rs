@@ -45,6 +45,7 @@
 //! | 69 | GetBlocks | hash of the first block, count `u16` |
 //! | 70 | GetPool | salt, start `u64` |
 //! | 71, 72 | PoolIds, WantPool | salt, start, end `u64`; count `u16`, short ids of 6 bytes |
+//! | 73, 74 | HyParView, Plumtree | tag `u8`, then by it |
 //!
 //! Those from 64 on are Molva's own, for peers that offer [`Capabilities::EXTENSION`]. What they
 //! mean is in `docs/wire.md`.
@@ -110,18 +111,21 @@ mod archive;
 mod bitmap;
 mod block;
 mod convert;
+pub mod datagram;
 mod extension;
 mod form;
 mod format;
 mod frame;
 mod handshake;
 mod headers;
+mod hyparview;
 mod kernel;
 pub mod limits;
 mod message;
 mod network;
 mod payload;
 mod plumtree;
+mod sampling;
 mod segment;
 mod transaction;
 mod wire;
@@ -140,12 +144,14 @@ pub use format::{PayloadFormat, check};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader, Kind, Split, split};
 pub use handshake::{Capabilities, Hand, Shake};
 pub use headers::Headers;
+pub use hyparview::{HyParViewBody, HyParViewMessage, Priority};
 pub use kernel::{Kernel, KernelFeatures, Kernels};
 pub use limits::{FRAME_HEADER_BYTES, Limits};
 pub use message::{BanReason, Message, Ping, Pong};
 pub use network::Network;
 pub use payload::{Hash, Payload, PayloadId, SealError};
 pub use plumtree::{Gossip, HaveGossip, PlumtreeMessage};
+pub use sampling::{SamplingMessage, Sighting};
 pub use segment::{
     KernelSegment, OutputIdentifier, OutputIdentifiers, OutputSegment, Positions,
     RangeProofSegment, RangeProofs, Segment, SegmentId,

@@ -35,6 +35,9 @@ pub const RECORDS_MAX: usize = 1_024;
 /// Most bytes of the name of a gossip topic. Guess: room for a dotted name; it goes with each body.
 pub const TOPIC_BYTES_MAX: usize = 64;
 
+/// Tag, round, nonce, topic with its length, length of the data.
+const GOSSIP_HEAD_BYTES_MAX: u64 = 1 + 2 + 16 + 1 + TOPIC_BYTES_MAX as u64 + 4;
+
 /// Most bytes of one gossip message: what a peer may make us keep for a while for others. Larger
 /// ones are the business of relayed payloads.
 pub const GOSSIP_DATA_BYTES_MAX: usize = 64 << 10;
@@ -43,8 +46,18 @@ pub const GOSSIP_DATA_BYTES_MAX: usize = 64 << 10;
 /// are, for nodes that have larger views.
 pub const SHUFFLE_ADDRS_MAX: usize = 32;
 
+/// Most bytes of a datagram: fits into every common path without being cut, as memberlist's.
+pub const DATAGRAM_BYTES_MAX: usize = 1_400;
+
+/// Most bytes of an event of a cluster: one datagram has room for it beside what else must be said.
+pub const EVENT_DATA_BYTES_MAX: usize = 1_024;
+
 /// Most blocks of one GetBlocks.
 pub const RANGE_BLOCKS_MAX: u16 = 128;
+
+/// Most sightings of one message of peer sampling: 128 with IPv6 addresses have 2,951 bytes, so
+/// that a message keeps within 4,096. A larger view sends a random part of itself.
+pub const SIGHTINGS_MAX: usize = 128;
 
 /// Bytes of blocks that one GetBlocks is answered with at most, unless the first alone has more.
 pub const RANGE_BYTES_MAX: usize = 4 << 20;
@@ -138,6 +151,8 @@ impl Limits {
             Kind::GetBlocks => 32 + 2,
             Kind::GetPool => 8 + 8,
             Kind::PoolIds | Kind::WantPool => 8 + 8 + 8 + 2 + PoolId::BYTES as u64 * records,
+            Kind::HyParView => 1 + 19 + 8 + 1 + 1 + 19 * SHUFFLE_ADDRS_MAX as u64,
+            Kind::Plumtree => GOSSIP_HEAD_BYTES_MAX + GOSSIP_DATA_BYTES_MAX as u64,
             _ => 0,
         }
     }

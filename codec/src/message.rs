@@ -14,9 +14,11 @@ use crate::extension::{BlockRange, Envelope, GetPool, Item, Offer, PoolPart, Rec
 use crate::frame::{FrameHeader, Kind};
 use crate::handshake::{Capabilities, Hand, Shake};
 use crate::headers::Headers;
+use crate::hyparview::HyParViewBody;
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::network::Network;
 use crate::payload::{Hash, Payload, SealError};
+use crate::plumtree::PlumtreeMessage;
 use crate::segment::{KernelSegment, OutputSegment, RangeProofSegment, SegmentId};
 use crate::transaction::Transaction;
 use crate::wire::{Context, Decode, DecodeError, Encode, EncodeError, Reader, Writer};
@@ -100,6 +102,10 @@ pub enum Message<'a> {
     PoolIds(PoolPart<'a>),
     /// Asks for these transactions of a part of the pool.
     WantPool(PoolPart<'a>),
+    /// What keeps an overlay together.
+    HyParView(HyParViewBody<'a>),
+    /// A message of a topic, or what keeps the tree that it goes along.
+    Plumtree(PlumtreeMessage<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -167,6 +173,8 @@ impl<'a> Message<'a> {
             Kind::GetPool => Self::GetPool(GetPool::decode(reader, context)?),
             Kind::PoolIds => Self::PoolIds(PoolPart::decode(reader, context)?),
             Kind::WantPool => Self::WantPool(PoolPart::decode(reader, context)?),
+            Kind::HyParView => Self::HyParView(HyParViewBody::decode(reader, context)?),
+            Kind::Plumtree => Self::Plumtree(PlumtreeMessage::decode(reader, context)?),
         };
         // grin measures Headers too, which it reads piece by piece.
         if kind.is_payload() || kind.is_extension() || kind == Kind::Headers {
@@ -217,6 +225,8 @@ impl<'a> Message<'a> {
             Self::GetPool(_) => Kind::GetPool,
             Self::PoolIds(_) => Kind::PoolIds,
             Self::WantPool(_) => Kind::WantPool,
+            Self::HyParView(_) => Kind::HyParView,
+            Self::Plumtree(_) => Kind::Plumtree,
         }
     }
 
@@ -261,6 +271,8 @@ impl<'a> Message<'a> {
             Self::GetBlocks(range) => range.encode(writer, version),
             Self::GetPool(part) => part.encode(writer, version),
             Self::PoolIds(part) | Self::WantPool(part) => part.encode(writer, version),
+            Self::HyParView(body) => body.encode(writer, version),
+            Self::Plumtree(message) => message.encode(writer, version),
             Self::GetBlock(hash)
             | Self::GetCompactBlock(hash)
             | Self::GetTransaction(hash)

@@ -2,9 +2,9 @@
 //! written back. There is no other program to ask, so that this is what pins the layouts.
 
 use codec::{
-    BlockRange, Capabilities, Context, DecodeError, Envelope, GetPool, Hash, Item, Kind, Limits,
-    Message, Network, Offer, Packing, PayloadFormat, PoolId, PoolPart, Records, Split, check,
-    limits, split,
+    BlockRange, Capabilities, Context, DecodeError, Envelope, GetPool, Hash, HaveGossip,
+    HyParViewBody, HyParViewMessage, Item, Kind, Limits, Message, Network, Offer, Packing,
+    PayloadFormat, PlumtreeMessage, PoolId, PoolPart, Records, Split, check, limits, split,
 };
 use hex_literal::hex;
 
@@ -73,6 +73,19 @@ const WANT_POOL: [u8; 43] = hex!(
     "00000000ffffffff"
     "0001"
     "03ff2649d15e"
+);
+
+const HYPARVIEW: [u8; 20] = hex!(
+    "613d 49 0000000000000009"
+    "01" // Join
+    "0102030405060708" // epoch
+);
+const PLUMTREE: [u8; 48] = hex!(
+    "613d 4a 0000000000000025"
+    "01" // Have
+    "0001"
+    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" // id
+    "0007" // round
 );
 
 fn decode(kind: Kind, body: &[u8]) -> Result<Message<'_>, DecodeError> {
@@ -155,6 +168,15 @@ fn pools() {
 }
 
 #[test]
+fn overlays_and_gossip() {
+    let mut body = Vec::new();
+    let join = HyParViewMessage::Join { epoch: 0x0102_0304_0506_0708 };
+    is(&HYPARVIEW, Message::HyParView(HyParViewBody::written(&join, &mut body)));
+    let have = [HaveGossip { id: COUNTING, round: 7 }];
+    is(&PLUMTREE, Message::Plumtree(PlumtreeMessage::Have(Records::new(&have))));
+}
+
+#[test]
 fn the_page_shows_these_frames() {
     let page = include_str!("../../docs/wire.md");
     let block = page.split("```").nth(1).expect("the page has them");
@@ -178,6 +200,8 @@ fn the_page_shows_these_frames() {
         ("GetPool", &GET_POOL),
         ("PoolIds", &POOL_IDS),
         ("WantPool", &WANT_POOL),
+        ("HyParView", &HYPARVIEW),
+        ("Plumtree", &PLUMTREE),
     ];
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(shown, frames.map(|(name, frame)| (name, hex(frame))));
@@ -197,7 +221,7 @@ fn the_bit_and_the_bytes_of_the_kinds() {
     assert_eq!(Capabilities::EXTENSION.bits(), 0x0100_0000);
     let bytes: Vec<_> =
         Kind::ALL.into_iter().filter(|kind| kind.is_extension()).map(|kind| kind as u8).collect();
-    assert_eq!(bytes, [64, 65, 66, 67, 68, 69, 70, 71, 72]);
+    assert_eq!(bytes, [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74]);
 }
 
 /// The body of a frame with one byte changed.

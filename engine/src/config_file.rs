@@ -14,8 +14,8 @@ use peer::{BanTarget, Seed};
 use serde::Deserialize;
 
 use self::values::{
-    Cap, FilePath, Flow, Format, Genesis, Magic, Offers, Place, Preset, Spread, Stems, Text, Time,
-    UserAgent, Wait, Within,
+    Cap, FilePath, Flow, Format, Genesis, Links, Magic, Offers, Place, Preset, Spread, Stems, Talk,
+    Text, Time, UserAgent, Wait, Within,
 };
 use crate::config::Config;
 
@@ -122,6 +122,10 @@ struct File {
     sync: SyncTable,
     #[serde(default)]
     packing: PackingTable,
+    #[serde(default)]
+    overlay: OverlayTable,
+    #[serde(default)]
+    gossip: GossipTable,
 }
 
 /// A preset, and what differs from it.
@@ -227,6 +231,19 @@ tables! {
         window_bytes: usize,
         peers: u32,
     }
+    OverlayTable {
+        kind: Text<Links>,
+        links: usize,
+        reserve: usize,
+        shuffle_period: Time,
+    }
+    GossipTable {
+        over: Text<Talk>,
+        kept_bytes_max: usize,
+        graft_after: Time,
+        graft_again_after: Time,
+        announce_after: Time,
+    }
     PackingTable {
         workers: usize,
         enabled: bool,
@@ -284,6 +301,11 @@ impl File {
             relay,
             dandelion,
             sync,
+            overlay,
+            hyparview,
+            gossip,
+            plumtree,
+            gossip_bytes_max,
         } = &mut config.peer;
         set(user_agent, self.user_agent.map(|text| text.0.0));
         set(capabilities, self.capabilities.map(|offers| offers.0));
@@ -311,6 +333,15 @@ impl File {
         set(&mut relay.recent_bytes_max, self.relay.recent_bytes_max);
         self.dandelion.apply(dandelion);
         self.sync.apply(sync);
+        set(overlay, self.overlay.kind.map(|text| text.0.0));
+        set(&mut hyparview.active_max, self.overlay.links);
+        set(&mut hyparview.passive_max, self.overlay.reserve);
+        set(&mut hyparview.shuffle_period, self.overlay.shuffle_period);
+        set(gossip, self.gossip.over.map(|text| text.0.0));
+        set(gossip_bytes_max, self.gossip.kept_bytes_max);
+        set(&mut plumtree.graft_after, self.gossip.graft_after);
+        set(&mut plumtree.graft_again_after, self.gossip.graft_again_after);
+        set(&mut plumtree.announce_after, self.gossip.announce_after);
         self.packing.apply(&mut config.lanes.packing);
         set(&mut config.listen, self.listen);
         set(&mut config.store, self.store.map(|text| text.0.0));
@@ -498,6 +529,8 @@ mod tests {
             ("locality", _) => r#""hosts""#.to_owned(),
             ("nrd_kernels", _) => "true".to_owned(),
             ("extension" | "enabled", _) => "false".to_owned(),
+            ("kind", _) => r#""hyparview""#.to_owned(),
+            ("over", _) => r#""tree""#.to_owned(),
             ("policy", _) => r#""sqrt""#.to_owned(),
             ("scheme", _) => r#""grin""#.to_owned(),
             ("embargo", _) => r#"{ base = "3m", spread = "30s" }"#.to_owned(),

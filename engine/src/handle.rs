@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bridge::store::{StoreNotice, StoreStatus};
 use bridge::{ChainSide, Counters, EngineEnd, Metrics, Waker};
+use codec::limits::{GOSSIP_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use peer::{AddressRecord, Ban, BanTarget, PeerInfo};
 
 use crate::config::Config;
 use crate::event_loop::Control;
 use crate::start::{StartError, start};
+use crate::topics::{Subscription, TopicError, subscription};
 
 /// Commands of handles that may wait for the loop: people and scrapers ask, not programs in a loop.
 pub(crate) const CONTROL_MAX: usize = 64;
@@ -37,6 +39,7 @@ pub struct Handle {
     pub(crate) counters: Counters,
     pub(crate) local_addrs: Box<[SocketAddr]>,
     pub(crate) store_notices: Box<[StoreNotice]>,
+    pub(crate) gossips: bool,
     /// How the engine ended, once it has.
     pub(crate) ended: Arc<OnceLock<EngineEnd>>,
 }
@@ -187,6 +190,45 @@ impl Handle {
         self.send(Control::Hold(addr))
     }
 
+    /// Says something about a topic to all nodes of the network that care. It leaves soon; whoever
+    /// subscribed hears it once, unless it does not keep up.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]; nothing was said then.
+    pub fn publish(&self, topic: &[u8], data: &[u8]) -> Result<(), TopicError> {
+        self.check_topic(topic)?;
+        let length = data.len();
+        if length > GOSSIP_DATA_BYTES_MAX {
+            return Err(TopicError::DataTooLong { length });
+        }
+        Ok(self.send(Control::Publish { topic: topic.into(), data: data.into() })?)
+    }
+
+    /// Hears what others say about a topic from now on; not what this node says.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`].
+    pub fn subscribe(&self, topic: &[u8]) -> Result<Subscription, TopicError> {
+        self.check_topic(topic)?;
+        let (subscriber, subscription) = subscription();
+        let topic = topic.into();
+        let has_room = self.ask(|asker| Control::Subscribe { topic, subscriber, asker })?;
+        if has_room { Ok(subscription) } else { Err(TopicError::TooMany) }
+    }
+
+    const fn check_topic(&self, topic: &[u8]) -> Result<(), TopicError> {
+        if !self.gossips {
+            return Err(TopicError::Off);
+        }
+        let length = topic.len();
+        if length > TOPIC_BYTES_MAX {
+            return Err(TopicError::TopicTooLong { length });
+        }
+        Ok(())
+    }
+
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Control) -> Result<T, EngineEnd> {
         let (sender, answer) = bounded(1);
         self.send(question(sender))?;
@@ -227,6 +269,7 @@ mod tests {
             counters: loop_side.counters().clone(),
             local_addrs: Box::default(),
             store_notices: Box::default(),
+            gossips: false,
             ended: Arc::default(),
         };
         for _ in 0..CONTROL_MAX {

@@ -15,6 +15,7 @@ mod io;
 mod resolver;
 mod send_queue;
 mod start;
+mod topics;
 
 pub use bridge::store::{MemoryReason, Place, Skipped, StoreNotice, StoreStatus, Unfit};
 pub use bridge::{
@@ -32,8 +33,9 @@ pub use io::{BufferConfig, RingError};
 pub use peer::{
     AddressRecord, Archive, BLOCKS_WANTED_MAX, Ban, BanCause, BanTarget, BookLimits, ChainTip,
     CloseReason, Config as PeerConfig, ConnId, DandelionRules, Decider, Direction, Embargo,
-    Evidence, Freshness, FromChain, InventoryLimits, Locality, PeerInfo, Policy, Rate, Rates,
-    RelayRules, Request, Scheme, Seed, SeenLimits, SegmentId, Slots, Source, SyncRules,
-    TargetError, ToChain, UnixTime, Verdict,
+    Evidence, Freshness, FromChain, Gossip, InventoryLimits, Locality, Overlay, PeerInfo, Policy,
+    Rate, Rates, RelayRules, Request, Scheme, Seed, SeenLimits, SegmentId, Slots, Source,
+    SyncRules, TargetError, ToChain, UnixTime, Verdict,
 };
 pub use start::StartError;
+pub use topics::{Heard, SUBSCRIPTION_MAX, SUBSCRIPTIONS_MAX, Subscription, TopicError};

@@ -1,8 +1,9 @@
 //! What waits to be sent to one connection.
 //!
 //! Three classes, each bounded in bytes; an earlier class goes first. Within a class the order is
-//! kept. Full: relayed payloads are dropped (the peer asks, or hears it from another), anything
-//! else ends the connection. Empty, it keeps next to nothing.
+//! kept. Full: what the peer asks for, or hears from another, is dropped (relayed payloads, in
+//! envelopes or not, and word of them), and stems, which then go another way; anything else ends
+//! the connection. Empty, it keeps next to nothing.
 //!
 //! An archive's frame is followed by raw bytes, in which no other frame may stand: from its
 //! departure on only pieces leave, and the classes wait, until all of its bytes are gone.
@@ -17,6 +18,10 @@ use crate::io::{Gathered, SEND_FRAMES_MAX};
 /// Most bytes of control messages that wait: requests, greetings, pings. A peer that leaves this
 /// much unread does not read.
 const CONTROL_BYTES_MAX: usize = 256 << 10;
+
+/// Most bytes of control messages beside which word of payloads is still taken: what is dropped
+/// first leaves room for what is not.
+const WORD_BYTES_MAX: usize = CONTROL_BYTES_MAX / 2;
 
 /// Most bytes of blocks and headers that wait: a largest block and a usual one beside it.
 const BLOCK_BYTES_MAX: usize = 8 << 20;
@@ -44,8 +49,10 @@ const CAPACITY_KEPT: usize = 8;
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Pushed {
     Queued,
-    /// No room; the payload comes back.
-    Full(Payload),
+    /// No room for what the peer can do without; it comes back.
+    Dropped(Payload),
+    /// No room for anything else.
+    Full,
 }
 
 /// Classes of frames, the most urgent first.
@@ -57,12 +64,7 @@ enum Class {
 }
 
 impl Class {
-    /// An envelope goes with what it holds.
-    fn of(payload: &Payload) -> Self {
-        Self::of_kind(payload.envelope().map_or_else(|| payload.kind(), |(kind, _, _)| kind))
-    }
-
-    const fn of_kind(kind: Kind) -> Self {
+    const fn of(kind: Kind) -> Self {
         match kind {
             Kind::Header
             | Kind::Headers
@@ -74,9 +76,10 @@ impl Class {
             | Kind::RangeProofSegment
             | Kind::KernelSegment
             | Kind::Packed => Self::Block,
-            Kind::StemTransaction | Kind::Transaction | Kind::TransactionKernel => {
-                Self::Transaction
-            }
+            Kind::StemTransaction
+            | Kind::Transaction
+            | Kind::TransactionKernel
+            | Kind::Plumtree => Self::Transaction,
             Kind::Error
             | Kind::Hand
             | Kind::Shake
@@ -101,7 +104,8 @@ impl Class {
             | Kind::GetBlocks
             | Kind::GetPool
             | Kind::PoolIds
-            | Kind::WantPool => Self::Control,
+            | Kind::WantPool
+            | Kind::HyParView => Self::Control,
         }
     }
 }
@@ -122,11 +126,14 @@ impl SendQueue {
         if payload.is_piece() {
             return self.push_piece(payload);
         }
-        let class = Class::of(&payload) as usize;
+        // An envelope goes with what it holds.
+        let kind = payload.envelope().map_or_else(|| payload.kind(), |(kind, _, _)| kind);
+        let class = Class::of(kind) as usize;
         let weight = weight(&payload);
+        let most = if is_word(kind) { WORD_BYTES_MAX } else { BYTES_MAX[class] };
         // One frame is always admitted: it may be larger than the bound of its class.
-        if !self.classes[class].is_empty() && self.bytes[class] + weight > BYTES_MAX[class] {
-            return Pushed::Full(payload);
+        if !self.classes[class].is_empty() && self.bytes[class] + weight > most {
+            return if may_drop(kind) { Pushed::Dropped(payload) } else { Pushed::Full };
         }
         self.bytes[class] += weight;
         self.classes[class].push_back(payload);
@@ -136,7 +143,7 @@ impl SendQueue {
     fn push_piece(&mut self, piece: Payload) -> Pushed {
         let bytes = self.piece_bytes + piece.frame().len();
         if bytes > PIECE_BYTES_MAX || self.pieces.len() == ARCHIVE_PIECES_WANTED_MAX {
-            return Pushed::Full(piece);
+            return Pushed::Full;
         }
         self.piece_bytes = bytes;
         self.pieces.push_back(piece);
@@ -226,6 +233,19 @@ impl SendQueue {
     }
 }
 
+/// Whether it is word of payloads that goes among control messages.
+const fn is_word(kind: Kind) -> bool {
+    matches!(kind, Kind::Have | Kind::Coming)
+}
+
+/// Whether a slow reader loses this rather than its connection. The core is told, and takes back
+/// what it noted, or sends it elsewhere.
+const fn may_drop(kind: Kind) -> bool {
+    kind.is_relay()
+        || is_word(kind)
+        || matches!(kind, Kind::TransactionKernel | Kind::StemTransaction | Kind::Plumtree)
+}
+
 fn weight(payload: &Payload) -> usize {
     payload.frame().len() + FRAME_OVERHEAD
 }
@@ -252,7 +272,7 @@ pub(crate) fn advance(gathered: &mut Gathered, bytes: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use codec::Network;
+    use codec::{Envelope, Hash, Item, Message, Network, Offer, Packing, Records};
     use proptest::prelude::*;
 
     use super::*;
@@ -284,7 +304,7 @@ mod tests {
     fn each_class_is_bounded_and_admits_one_frame_of_any_size() {
         let mut queue = SendQueue::default();
         assert_eq!(queue.push(payload(Kind::Block, 5_000_000)), Pushed::Queued);
-        assert!(matches!(queue.push(payload(Kind::Block, 5_000_000)), Pushed::Full(_)));
+        assert!(matches!(queue.push(payload(Kind::Block, 5_000_000)), Pushed::Dropped(_)));
         let pushed = (0..100_000)
             .take_while(|_| queue.push(payload(Kind::Transaction, 0)) == Pushed::Queued)
             .count();
@@ -292,6 +312,71 @@ mod tests {
         assert!(queue.is_crowded());
         queue.keep_control();
         assert!(queue.is_idle() && !queue.is_crowded());
+    }
+
+    fn sealed(message: &Message<'_>) -> Payload {
+        message.to_payload(&Network::DEV, 1000).unwrap()
+    }
+
+    fn envelope(kind: Kind, bytes: usize) -> Payload {
+        let (packing, id, data) = (Packing::Stored, Hash([1; 32]), &vec![7; bytes][..]);
+        sealed(&Message::Packed(Envelope { kind, packing, plain_bytes: bytes as u32, id, data }))
+    }
+
+    fn offers(count: usize) -> Vec<Offer> {
+        let item = Item { kind: Kind::Block, id: Hash([1; 32]) };
+        vec![Offer { item, bytes: 1 }; count]
+    }
+
+    /// What becomes of the first of these that finds no room.
+    fn beyond(payload: &Payload) -> Pushed {
+        let mut queue = SendQueue::default();
+        let mut pushed = (0..100_000).map(|_| queue.push(payload.clone()));
+        pushed.find(|pushed| *pushed != Pushed::Queued).expect("a bound")
+    }
+
+    #[test]
+    fn what_the_peer_can_do_without_is_dropped_and_anything_else_is_its_end() {
+        let offers = offers(100);
+        let dropped = [
+            payload(Kind::Transaction, 1_000),
+            payload(Kind::StemTransaction, 1_000),
+            payload(Kind::Block, 100_000),
+            payload(Kind::CompactBlock, 10_000),
+            payload(Kind::Header, 1_000),
+            envelope(Kind::Transaction, 10_000),
+            envelope(Kind::Block, 100_000),
+            sealed(&Message::TransactionKernel(Hash([1; 32]))),
+            sealed(&Message::Have(Records::new(&offers))),
+            sealed(&Message::Coming(Records::new(&offers[..4]))),
+        ];
+        for payload in dropped {
+            assert_eq!(beyond(&payload), Pushed::Dropped(payload));
+        }
+        for payload in [
+            payload(Kind::Pong, 16),
+            payload(Kind::Headers, 100_000),
+            envelope(Kind::Headers, 100_000),
+            sealed(&Message::NotFound(Records::new(&[offers[0].item]))),
+        ] {
+            assert_eq!(beyond(&payload), Pushed::Full, "{:?}", payload.kind());
+        }
+    }
+
+    #[test]
+    fn word_of_payloads_leaves_room_for_what_is_never_dropped() {
+        let (offers, mut queue) = (offers(100), SendQueue::default());
+        let have = sealed(&Message::Have(Records::new(&offers)));
+        while queue.push(have.clone()) == Pushed::Queued {}
+        let bytes = queue.bytes[Class::Control as usize];
+        assert!(bytes <= WORD_BYTES_MAX && bytes + weight(&have) > WORD_BYTES_MAX);
+        let pong = payload(Kind::Pong, 16);
+        let room = (CONTROL_BYTES_MAX - bytes) / weight(&pong);
+        for _ in 0..room {
+            assert_eq!(queue.push(pong.clone()), Pushed::Queued);
+        }
+        assert_eq!(queue.push(have.clone()), Pushed::Dropped(have));
+        assert_eq!(queue.push(pong), Pushed::Full);
     }
 
     #[test]
@@ -360,13 +445,13 @@ mod tests {
         for _ in 0..ARCHIVE_PIECES_WANTED_MAX {
             assert_eq!(queue.push(piece(ARCHIVE_PIECE_BYTES_MAX)), Pushed::Queued);
         }
-        assert!(matches!(queue.push(piece(1)), Pushed::Full(_)));
+        assert_eq!(queue.push(piece(1)), Pushed::Full);
         let mut queue = SendQueue::default();
-        assert!(matches!(queue.push(piece(PIECE_BYTES_MAX + 1)), Pushed::Full(_)));
+        assert_eq!(queue.push(piece(PIECE_BYTES_MAX + 1)), Pushed::Full);
         for _ in 0..ARCHIVE_PIECES_WANTED_MAX {
             assert_eq!(queue.push(piece(1)), Pushed::Queued);
         }
-        assert!(matches!(queue.push(piece(1)), Pushed::Full(_)));
+        assert_eq!(queue.push(piece(1)), Pushed::Full);
     }
 
     #[test]

@@ -101,6 +101,7 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
     let (ready, started) = bounded(1);
+    let gossips = config.peer.gossip != peer::Gossip::None;
     let ended = Arc::new(OnceLock::new());
     let end = Arc::clone(&ended);
     let thread = bridge::spawn("molva-engine", move || {
@@ -108,7 +109,8 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     })?;
     match started.recv() {
         Ok(Ok(Ready { local_addrs, store_notices })) => {
-            let handle = Handle { control, waker, counters, local_addrs, store_notices, ended };
+            let handle =
+                Handle { control, waker, counters, local_addrs, store_notices, gossips, ended };
             Ok((handle, thread, chain))
         }
         Ok(Err(error)) => {

@@ -121,7 +121,9 @@ fn read(kind: Kind, body: &[u8], version: u32) -> Option<Vec<u8>> {
         | Kind::GetBlocks
         | Kind::GetPool
         | Kind::PoolIds
-        | Kind::WantPool => None,
+        | Kind::WantPool
+        | Kind::HyParView
+        | Kind::Plumtree => None,
     }
 }
 

@@ -80,22 +80,8 @@ fn receive(mut side: ChainSide, shared: &Shared) {
             continue;
         };
         for event in events.drain(..) {
-            match event {
-                ToChain::Payload { payload, freshness, .. } => {
-                    ledger.record(payload.kind(), payload.body(), freshness);
-                }
-                ToChain::Announced { .. }
-                | ToChain::Requested { .. }
-                | ToChain::ArchiveBegins { .. }
-                | ToChain::ArchivePiece { .. }
-                | ToChain::ArchiveBroken { .. }
-                | ToChain::PieceWanted { .. }
-                | ToChain::Behind { .. }
-                | ToChain::Missing { .. }
-                | ToChain::NoHeaders
-                | ToChain::Fluffed { .. }
-                | ToChain::Aggregate { .. }
-                | ToChain::PoolWanted => {}
+            if let ToChain::Payload { payload, freshness, .. } = event {
+                ledger.record(payload.kind(), payload.body(), freshness);
             }
         }
     };

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use codec::{Hash, Limits, Network, PayloadFormat};
 
 use crate::control::Backend;
+use crate::files::Files;
 use crate::scenario::hostile::helper::HELPER_COMMAND;
 
 /// A rude crowd of clients beside an embedded engine: real TCP, the real handshake, real traffic.
@@ -105,12 +106,12 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Both paths, for a scenario of this name.
-    pub(crate) fn paths(&self, scenario: &str) -> (PathBuf, PathBuf) {
+    /// Both files, for a scenario of this name: they can be written.
+    pub(crate) fn prepare(&self, scenario: &str) -> Result<Files, String> {
         let stem = if scenario == "flood" { "report" } else { scenario };
         let default = |extension: &str| PathBuf::from(format!("target/loadgen/{stem}.{extension}"));
         let json = self.json.clone().unwrap_or_else(|| default("json"));
-        (json, self.html.clone().unwrap_or_else(|| default("html")))
+        Files::prepare(json, self.html.clone().unwrap_or_else(|| default("html")))
     }
 }
 

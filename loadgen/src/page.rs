@@ -14,7 +14,7 @@ pub(crate) const LINE: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
 pub(crate) const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
 pub(crate) const TEXT: RGBColor = RGBColor(0x44, 0x4b, 0x55);
 
-pub(crate) const STYLE: &str = "
+const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2025; background: #f4f6f8; margin: 0; }
 main { max-width: 900px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
@@ -38,13 +38,9 @@ pub(crate) fn page(report: &Report) -> Result<String, String> {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>loadgen {0}: {1}</title><style>{STYLE}</style></head><body><main>\
-         <h1>Load test: {0}</h1>\
-         <p class=\"sub\">{2} connections for {3:.1} s, {4}, clients on {5}</p>",
+        "<h1>Load test: {}</h1>\
+         <p class=\"sub\">{} connections for {:.1} s, {}, clients on {}</p>",
         escaped(&report.scenario),
-        escaped(&report.verdict),
         grouped(report.connections),
         report.seconds,
         escaped(&report.target),
@@ -71,8 +67,18 @@ pub(crate) fn page(report: &Report) -> Result<String, String> {
     }
     out.push_str("</table>");
     list(&mut out, "How to read this", &report.notes);
-    out.push_str("</main></body></html>\n");
-    Ok(out)
+    Ok(document(&format!("{}: {}", report.scenario, report.verdict), &out))
+}
+
+/// A page of one file with this inside.
+pub(crate) fn document(title: &str, inside: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <title>loadgen {}</title><style>{STYLE}</style></head><body><main>{inside}\
+         </main></body></html>\n",
+        escaped(title)
+    )
 }
 
 fn verdict(report: &Report) -> (&'static str, String) {

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitcoin::consensus::encode;
 use codec::Kind;
 
+use crate::noise::{Noise, mix};
+
 /// First byte of every body that is not real traffic as it is; no real one begins with it.
 const TAG: u8 = 0xa5;
 
@@ -186,13 +188,6 @@ fn key(body: &[u8]) -> [u8; KEY_BYTES] {
     key
 }
 
-/// splitmix64's finalizer.
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
-}
-
 /// The `position`th word of the stream of a mixed seed. Words are independent of one another, so
 /// that a processor computes several at once: this runs for every frame that is written.
 #[inline]
@@ -265,7 +260,7 @@ const NOBODY: u16 = u16::MAX;
 
 /// Decides what the clients of one fleet thread write.
 pub(crate) struct Sequencer {
-    random: u64,
+    random: Noise,
     next: u64,
     /// Draws so far. New ones are drawn at random, the more the fewer there were: at the
     /// start there are no others, and that is made up for.
@@ -301,7 +296,7 @@ impl Sequencer {
         assert!(old_age.is_none_or(|age| age > window && age + 1 < WRITERS_REMEMBERED));
         let writers = vec![NOBODY; WRITERS_REMEMBERED as usize];
         Self {
-            random: mix(seed),
+            random: Noise(mix(seed)),
             next: 0,
             drawn: 0,
             writers,
@@ -334,7 +329,7 @@ impl Sequencer {
 
     /// What `client` writes next; `None` if there is nothing until a stretch ends.
     pub(crate) fn draw(&mut self, client: u16) -> Option<Draw> {
-        let dice = self.dice();
+        let dice = self.random.next();
         self.drawn += 1;
         if let Some(age) = self.old_age
             && dice % FRAMES_PER_OLD == 1
@@ -354,7 +349,7 @@ impl Sequencer {
         if too_far || !dice.is_multiple_of(frames_per_new) {
             let span = self.next.min(self.window);
             for _ in 0..TRIES {
-                let back = scaled(self.dice(), span) + 1;
+                let back = scaled(self.random.next(), span) + 1;
                 let Some(sequence) = self.next.checked_sub(back) else { break };
                 if ![NOBODY, client].contains(&self.writer(sequence)) {
                     return Some(Draw::Again(sequence));
@@ -381,11 +376,6 @@ impl Sequencer {
 
     fn writer_mut(&mut self, sequence: u64) -> &mut u16 {
         &mut self.writers[(sequence % WRITERS_REMEMBERED) as usize]
-    }
-
-    fn dice(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.random)
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -257,35 +255,13 @@ impl Report {
         out
     }
 
-    /// Makes sure, before a run, that its reports can be written; makes their folders.
-    pub(crate) fn prepare(paths: &[&Path]) -> Result<(), String> {
-        for path in paths {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder
-                .map_or(Ok(()), std::fs::create_dir_all)
-                .and_then(|()| OpenOptions::new().append(true).create(true).open(path).map(drop))
-                .map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
-        }
-        Ok(())
-    }
-
-    /// Writes both files; what hinders one does not hinder the other.
-    pub(crate) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
-        let write = |path: &Path, text: Result<String, String>| {
-            let written =
-                text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
-            written.map_err(|error| format!("writing {}: {error}", path.display()))
-        };
-        let machine = write(json, self.json());
-        write(html, crate::page::page(self)).and(machine)
-    }
-
-    fn json(&self) -> Result<String, String> {
+    /// For machines: null where an engine elsewhere cannot be asked.
+    pub(crate) fn json(&self) -> Result<Value, String> {
         let mut value = serde_json::to_value(self).map_err(|error| error.to_string())?;
         if self.is_elsewhere {
             EMBEDDED_KEYS.iter().for_each(|key| value[key] = Value::Null);
         }
-        serde_json::to_string_pretty(&value).map_err(|error| error.to_string())
+        Ok(value)
     }
 }
 
@@ -366,7 +342,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_no_number() {
         let report = Report { is_elsewhere: true, ..Report::default() };
-        let value: Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        let value = report.json().unwrap();
         assert!(value["lost"].is_null() && value["engine_cpu_share"].is_null());
         assert_eq!(value["frames_sent"], 0);
         assert!(report.rows().iter().all(|(name, _)| *name != "lost" && *name != "engine CPU"));

@@ -222,6 +222,7 @@ impl Endpoint {
                 Step::Reseed => self.counts.reseeds += 1,
                 Step::AskPeers => self.ask_peers(),
                 Step::Release { conn } => self.release(conn),
+                Step::Refused { addr } => self.call_failed(addr),
             }
         }
     }

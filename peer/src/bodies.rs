@@ -15,7 +15,7 @@ use crate::endpoint::{Endpoint, sealed};
 use crate::event::{ConnId, Output, Recipients};
 use crate::peer::Peer;
 use crate::rates::Rate;
-use crate::relaying::class_of;
+use crate::relaying::{class_of, item_of};
 
 /// Words that we send to all peers together of what is coming. A body of any length can be begun
 /// with a few bytes and any id: so there is a bound to what that makes us say. Guess: a block and
@@ -39,14 +39,13 @@ impl Endpoint {
     /// Some are receiving these.
     pub(crate) fn on_coming(&mut self, conn: ConnId, offers: Records<'_, Offer>) {
         for offer in offers.iter() {
-            let Some(kind) = class_of(offer.item.kind) else { continue };
-            let offer = Offer { item: Item { kind, ..offer.item }, ..offer };
-            self.relaying.coming.heard(conn, offer, self.now);
+            let Some(item) = item_of(offer.item.kind, offer.item.id) else { continue };
+            self.relaying.coming.heard(conn, Offer { item, ..offer }, self.now);
         }
     }
 
-    /// The first bytes of a large body may be here. Called after every receive.
-    #[inline]
+    /// The first bytes of a large body may be here. Called after every receive that ends within a
+    /// frame.
     pub(crate) fn on_body_begins(&mut self, conn: ConnId) {
         let Some(peer) = self.peers.get(conn) else { return };
         let Some((kind, _, total)) = peer.decoder.assembling() else { return };
@@ -62,9 +61,7 @@ impl Endpoint {
         let head = head(&self.config.network, kind, peer.decoder.body_so_far(), bytes);
         peer.head_seen = !matches!(head, Head::Short);
         let Head::Names(item, plain_bytes) = head else { return };
-        if self.awaits(conn, item.kind) {
-            self.tell_coming(conn, Offer { item, bytes: plain_bytes });
-        } else if self.knows_body(item.kind, item.id) {
+        if self.knows_body(item.kind, item.id) && !self.awaits(conn, item.kind) {
             self.refuse_body(conn, item, bytes + FRAME_HEADER_BYTES);
         } else {
             self.tell_coming(conn, Offer { item, bytes: plain_bytes });
@@ -77,19 +74,14 @@ impl Endpoint {
         self.counts.assembly_bytes -= peer.decoder.buffered_bytes() as u64;
         peer.decoder.skip_rest();
         peer.refuses_body = true;
-        peer.received.duplicates += 1;
-        self.counts.duplicates += 1;
-        self.counts.duplicate_bytes += frame_bytes as u64;
-        self.counts.note_payload(item.kind, frame_bytes, true);
+        self.count_duplicate(conn, item.kind, frame_bytes);
         self.note_holder(conn, item.kind, item.id);
     }
 
     /// Tells peers of ours that this is on its way to us, once.
     fn tell_coming(&mut self, conn: ConnId, offer: Offer) {
-        let (Some(kind), Some(from)) = (class_of(offer.item.kind), self.source(conn)) else {
-            return;
-        };
-        let item = Item { kind, ..offer.item };
+        let item = item_of(offer.item.kind, offer.item.id);
+        let (Some(item), Some(from)) = (item, self.source(conn)) else { return };
         if self.relaying.readers.len() < 2 || self.relay.id_row(&item).is_some() {
             return;
         }

@@ -139,7 +139,8 @@ pub enum ToChain {
     },
     /// A peer says that it has a payload with this id, of which nothing was heard before; that
     /// others have it too is kept for when it is wanted. An answer is [`FromChain::Fetch`]; silence
-    /// is an answer too.
+    /// is an answer too. What the chain holds on a stem alone it fetches like anything that it
+    /// lacks: to whoever announced it, silence would tell that the stem is here.
     Announced {
         /// Who has it.
         from: Source,
@@ -196,7 +197,8 @@ pub enum ToChain {
         tip: ChainTip,
     },
     /// What [`FromChain::Fetch`] or [`FromChain::FetchBlocks`] asked for is not to be had: nobody
-    /// who may have it gave it. The blocks behind it go on.
+    /// who may have it gave it. The blocks behind it go on. Told too when the envelope that answers
+    /// a [`FromChain::Request`] held something else, unless that was relayed or is being fetched.
     Missing {
         /// Block, CompactBlock or Transaction.
         kind: Kind,
@@ -259,7 +261,8 @@ pub enum Verdict {
     Keep,
     /// Breaks the chain's rules in a way that its sender alone can have made.
     Invalid,
-    /// Not now: forget that it was seen, so that it may come again.
+    /// Not now: forget that it was seen, so that it may come again. Who has it is kept for
+    /// [`FromChain::Fetch`].
     Later,
 }
 
@@ -399,7 +402,7 @@ pub enum FromChain {
 }
 
 impl FromChain {
-    /// Payload bytes that this occupies on a lane.
+    /// Payload bytes that this occupies on a lane; those of an envelope beside the payload too.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -408,7 +411,10 @@ impl FromChain {
             | Self::Aggregated { payload: Some(payload), .. }
             | Self::Verdict { payload, .. }
             | Self::Deliver { payload, .. }
-            | Self::ArchivePiece { piece: payload, .. } => payload.frame().len(),
+            | Self::ArchivePiece { piece: payload, .. } => {
+                let packed = payload.packed().map_or(0, |packed| packed.frame().len());
+                payload.frame().len() + packed
+            }
             Self::Request { request, .. } => request.bytes(),
             Self::Settled { ids } | Self::FetchBlocks { ids, .. } | Self::Pool { ids } => {
                 size_of_val::<[Hash]>(ids)

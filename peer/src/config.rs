@@ -12,7 +12,9 @@ use crate::address::Locality;
 use crate::address_book::BookLimits;
 use crate::bans::BanTarget;
 use crate::dandelion::DandelionRules;
+use crate::gossip::PlumtreeRules;
 use crate::inventory::{InventoryLimits, ROWS_MAX, SLOTS_MAX};
+use crate::overlay::{HyParViewRules, RulesError};
 use crate::rates::Rate;
 use crate::relaying::RelayRules;
 use crate::seen::{OLDER_BITS_MAX, RECENT_IDS_MAX, SeenLimits};
@@ -82,6 +84,41 @@ pub struct Config {
     pub dandelion: DandelionRules,
     /// How blocks are fetched when we are behind.
     pub sync: SyncRules,
+    /// Who chooses links beside what `slots` asks for. Default: nobody.
+    pub overlay: Overlay,
+    /// The rules of [`Overlay::HyParView`]; its locality is that of this configuration.
+    pub hyparview: HyParViewRules,
+    /// On what messages of topics go. Default: there are none.
+    pub gossip: Gossip,
+    /// The rules of [`Gossip::Tree`].
+    pub plumtree: PlumtreeRules,
+    /// Bytes of such messages that are kept for neighbours that ask, the newest. Default 8 MiB: two
+    /// minutes at 64 kB a second.
+    pub gossip_bytes_max: usize,
+}
+
+/// Who chooses links among the peers that speak our extension, so that the network stays in one
+/// piece without anybody knowing it whole.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Overlay {
+    /// Nobody: the dialer alone has us connected.
+    #[default]
+    None,
+    /// [`HyParView`](crate::overlay::HyParView). The address in [`Config::advertised`] must be the
+    /// one at which others reach us; contacts are [`Config::connect`] and those
+    /// [`Config::seeds`] that are addresses.
+    HyParView,
+}
+
+/// On what messages of topics go.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Gossip {
+    /// There are none.
+    #[default]
+    None,
+    /// A tree over the links of the overlay; without one, over all peers that speak our extension:
+    /// [`Plumtree`](crate::gossip::Plumtree).
+    Tree,
 }
 
 /// How many peers to have.
@@ -178,10 +215,10 @@ pub struct Rates {
     pub upload: Option<Rate>,
     /// Bytes taken from all peers together; beyond it reading pauses. Default: no limit.
     pub download: Option<Rate>,
-    /// Messages that we send to one peer. grin bans, silently, who sends it more than 500 in a
-    /// minute; announcements and transactions beyond this are not sent, requests and answers wait.
-    /// Default: 400 a minute and a burst of 50 for a network whose payloads are grin's, else no
-    /// limit.
+    /// Messages that we send to one peer that does not speak our extension. grin bans, silently,
+    /// who sends it more than 500 in a minute; announcements and transactions beyond this are not
+    /// sent, requests and answers wait. Default: 400 a minute and a burst of 50 for a network whose
+    /// payloads are grin's, else no limit.
     pub grin_pace: Option<Rate>,
 }
 
@@ -348,6 +385,12 @@ pub enum ConfigError {
         /// The most.
         most: usize,
     },
+    /// The overlay.
+    #[error("hyparview.{0}")]
+    Overlay(RulesError),
+    /// An overlay whose nodes could not name us.
+    #[error("an overlay needs an address at which others reach us: advertised has none")]
+    OverlayAddress,
     /// What is kept to answer requests for what was announced.
     #[error("relay.recent_bytes_max is 0, and must be at least 1")]
     Recent,
@@ -461,6 +504,11 @@ impl Config {
             relay: RelayRules::default(),
             dandelion: DandelionRules::default(),
             sync: SyncRules::default(),
+            overlay: Overlay::None,
+            hyparview: HyParViewRules::default(),
+            gossip: Gossip::None,
+            plumtree: PlumtreeRules::default(),
+            gossip_bytes_max: 8 << 20,
         }
     }
 
@@ -496,6 +544,7 @@ impl Config {
         self.slots.check()?;
         self.sync.check()?;
         self.dandelion.check(&self.network)?;
+        self.check_overlay()?;
         self.rates.check()
     }
 
@@ -523,6 +572,13 @@ impl Config {
             return Err(ConfigError::Silence { silence, ping_period });
         }
         Ok(())
+    }
+
+    fn check_overlay(&self) -> Result<(), ConfigError> {
+        if self.overlay == Overlay::HyParView && self.advertised.ip().is_unspecified() {
+            return Err(ConfigError::OverlayAddress);
+        }
+        self.hyparview.check().map_err(ConfigError::Overlay)
     }
 
     fn check_lists(&self) -> Result<(), ConfigError> {

@@ -77,6 +77,12 @@ pub struct Counts {
     pub stems_relayed: u64,
     /// Stem transactions that became public here.
     pub stems_fluffed: u64,
+    /// Messages of topics that came and were new.
+    pub gossip_new: u64,
+    /// Those that came and were known: the cost of a tree that is not one.
+    pub gossip_known: u64,
+    /// Those that were announced and that nobody sent.
+    pub gossip_missed: u64,
     /// Wanted blocks that were asked of another: their peer was late, left, or did not have them.
     pub blocks_reassigned: u64,
     /// Wanted blocks that were asked of a second peer, while the first was still waited for.
@@ -128,6 +134,9 @@ impl Default for Counts {
             pool_parts_told: 0,
             pool_parts_heard: 0,
             pool_wanted: 0,
+            gossip_new: 0,
+            gossip_known: 0,
+            gossip_missed: 0,
             blocks_reassigned: 0,
             blocks_hedged: 0,
             blocks_late: 0,

@@ -65,6 +65,10 @@ const AGGREGATE_ANSWER: Duration = Duration::from_secs(10);
 /// asked any more.
 const BATCHES_ASKED_MAX: usize = 16;
 
+/// Peers whose send queue had no room for one stem, before it is fluffed: as many as are dialled by
+/// default. Some may come while it is under embargo, and each is tried once.
+const DROPPED_MAX: usize = 8;
+
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
@@ -215,8 +219,7 @@ impl Dandelion {
         }
         let state = self.state_of(is_own, lock_height, height);
         let part = Part { payload, keys, edge };
-        let stem = Stem { parts: vec![part], aggregate: None, state, due: None };
-        let number = self.held.insert(stem);
+        let number = self.held.insert(Stem::new(vec![part], state));
         match state {
             State::Waits => self.wait(number, now),
             State::Leaves => self.send(number),
@@ -352,8 +355,8 @@ impl Dandelion {
             return;
         };
         let edges: Vec<Edge> = stem.parts.iter().map(|part| part.edge).collect();
-        let leaving =
-            Leaving { number: Some(number), payload, edge: first.edge, avoid: hosts(&edges) };
+        let avoid = [hosts(&edges), stem.dropped.clone()].concat();
+        let leaving = Leaving { number: Some(number), payload, edge: first.edge, avoid };
         self.orders.push_back(Order::Send(leaving));
     }
 
@@ -375,16 +378,18 @@ impl Dandelion {
         }
     }
 
-    /// It never left for this peer: another is to get it.
+    /// It never left for this peer: another is to get it, whose queue it was not dropped from yet;
+    /// without one it is fluffed.
     pub(crate) fn dropped(&mut self, to: HostKey, id: &Hash) {
         let Some(number) = self.held.find(id) else { return };
-        if self.held.get(number).is_none_or(|stem| stem.state != State::Sent(to)) {
+        let Some(stem) = self.held.get(number).filter(|stem| stem.state == State::Sent(to)) else {
             return;
+        };
+        if stem.dropped.len() + 1 >= DROPPED_MAX {
+            return self.fluff(number);
         }
+        self.held.note_dropped(number, to);
         self.send(number);
-        if let Some(Order::Send(leaving)) = self.orders.back_mut() {
-            leaving.avoid.push(to);
-        }
     }
 
     /// It is public from now on: whole, or what is left of it.
@@ -433,7 +438,7 @@ impl Dandelion {
         let stems = parts.iter().map(|part| part.payload.clone()).collect();
         let state = State::Asked { fluffs, parts: parts.len() };
         let due = Some(now.after(AGGREGATE_ANSWER));
-        let batch = self.held.insert(Stem { parts, aggregate: None, state, due });
+        let batch = self.held.insert(Stem { due, ..Stem::new(parts, state) });
         self.asked.insert(batch);
         self.orders.push_back(Order::Ask { batch, stems });
     }
@@ -476,8 +481,7 @@ impl Dandelion {
     fn part(&mut self, batch: u64, fluffs: bool) {
         let Some(stem) = self.held.remove(batch) else { return };
         for part in stem.parts {
-            let (parts, state) = (vec![part], State::Leaves);
-            let number = self.held.insert(Stem { parts, aggregate: None, state, due: None });
+            let number = self.held.insert(Stem::new(vec![part], State::Leaves));
             self.go(number, fluffs);
         }
     }

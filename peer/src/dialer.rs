@@ -1,6 +1,6 @@
 //! Whom to dial, and when. The endpoint asks ([`Dialer::step`]) and tells what became of it.
 //!
-//! Five aims of a dial:
+//! Six aims of a dial:
 //!
 //! - **Held**: wanted by configuration or operator. Dialled at once, and again whenever lost, after
 //!   a wait that doubles, with a jitter: a restarting network must not be dialled by everybody in
@@ -15,6 +15,9 @@
 //!   addresses, and left again. Why left: they bear a whole network; and one that only tells what
 //!   it reached itself cannot reach those that stay connected to it, so that of many who start at
 //!   one seed nobody would hear of another. Later a seed is an address like others.
+//!
+//! - **Called**: by the overlay, over and above the others, once. It stays until the overlay lets it
+//!   go.
 //!
 //! A failure is told to the book only while we have peers, since else it may be our own network
 //! that fails; and of one address only once in a while, since a restart is one failure.
@@ -114,6 +117,8 @@ pub(crate) enum Step {
     Reseed,
     /// Find the addresses behind this name of a seed; `on_resolved` follows.
     Resolve { name: Box<str> },
+    /// It was called, and may not be dialled now.
+    Refused { addr: SocketAddr },
     /// Say goodbye to this peer, and close the connection as probed.
     Release { conn: ConnId },
     /// Ask the peers for addresses, other than those that answered a moment ago.
@@ -224,6 +229,33 @@ impl Dialer {
         }
         self.anchors_changed = true;
         self.plan();
+    }
+
+    /// Dials this address once, soon, for the overlay. `false`: it will not, or it is dialled
+    /// already, and nothing follows.
+    pub(crate) fn call(&mut self, addr: SocketAddr, now: Instant) -> bool {
+        let addr = canonical(addr);
+        if self.stopped {
+            return false;
+        }
+        let host = self.locality.host(addr);
+        match self.targets.iter_mut().find(|target| target.host == host) {
+            // It stands, or will: whoever calls hears of the handshake, or of its failure.
+            Some(target) => {
+                if matches!(target.aim, Aim::Feeler | Aim::Seed) && !target.is_established() {
+                    target.aim = Aim::Called;
+                }
+            }
+            None => self.add(addr, Aim::Called, Stage::Waiting { until: now }),
+        }
+        self.plan();
+        true
+    }
+
+    /// Whether the overlay alone wanted this connection.
+    pub(crate) fn was_called(&self, conn: ConnId) -> bool {
+        let called = |target: &Target| target.aim == Aim::Called && target.conn() == Some(conn);
+        self.targets.iter().any(called)
     }
 
     /// Whether a peer of this host is held.
@@ -406,6 +438,9 @@ impl Dialer {
 /// The choice of the next step.
 impl Dialer {
     fn next_step(&mut self, world: &mut World<'_>) -> Option<Step> {
+        if let Some(addr) = self.refused_call(world) {
+            return Some(Step::Refused { addr });
+        }
         let addr = self
             .due_held(world)
             .or_else(|| self.next_anchor(world))
@@ -418,6 +453,16 @@ impl Dialer {
         self.release_seed(world.now)
             .or_else(|| self.ask_seeds(world))
             .or_else(|| self.ask_peers(world.now))
+    }
+
+    /// A call that is due and that may not be made: it is over.
+    fn refused_call(&mut self, world: &World<'_>) -> Option<SocketAddr> {
+        let at = self.targets.iter().position(|target| {
+            target.aim == Aim::Called
+                && matches!(target.stage, Stage::Waiting { until } if until <= world.now)
+                && (world.refuses)(target.addr, Aim::Called)
+        });
+        at.map(|at| self.targets.swap_remove(at).addr)
     }
 
     fn due_held(&mut self, world: &World<'_>) -> Option<SocketAddr> {
@@ -668,7 +713,7 @@ impl Dialer {
             other.addr != target.addr && other.group == target.group && other.takes_group()
         };
         match target.aim {
-            Aim::Held => Aim::Held,
+            Aim::Held | Aim::Called => target.aim,
             _ if self.missing() == 0 => Aim::Feeler,
             Aim::Seed => Aim::Seed,
             Aim::Feeler if self.targets.iter().any(rival) => Aim::Feeler,

@@ -20,8 +20,10 @@ use crate::envelopes::Opening;
 use crate::event::{CloseReason, ConnId, Credit, Input, Output, Recipients};
 use crate::external::ExternalAddress;
 use crate::fault::Fault;
+use crate::gossiping::Gossiping;
 use crate::handshake::{Local, Nonces, PROTOCOL_VERSION};
 use crate::offers::Offers;
+use crate::overlaying::Overlaying;
 use crate::peer::{Peer, PeerInfo};
 use crate::pool::PoolExchange;
 use crate::rates::TokenBucket;
@@ -78,6 +80,8 @@ pub struct Endpoint {
     pub(crate) sync: Sync,
     pub(crate) pool: PoolExchange,
     pub(crate) opening: Opening,
+    pub(crate) overlaying: Overlaying,
+    pub(crate) gossiping: Gossiping,
     /// Events that wait for room on the lane. Who adds some bounds them.
     pub(crate) events: VecDeque<ToChain>,
 }
@@ -130,6 +134,8 @@ impl Endpoint {
             sync: Sync::new(config.sync, root.fork("sync")),
             pool: PoolExchange::new(root.fork("pool")),
             opening: Opening::new(),
+            overlaying: Overlaying::new(&config, root.fork("overlay")),
+            gossiping: Gossiping::new(&config, root.fork("gossip")),
             events: VecDeque::new(),
             config,
         }
@@ -167,6 +173,7 @@ impl Endpoint {
             Input::FromChain(command) => self.on_command(command),
             Input::Tip(tip) => self.on_tip(tip),
             Input::Hold { addr } => self.on_hold(addr),
+            Input::Publish { topic, data } => self.on_publish(topic, data),
             Input::Shutdown => self.on_shutdown(),
             Input::Timeout => self.on_timeout(),
         }
@@ -195,6 +202,8 @@ impl Endpoint {
             self.stems_deadline(),
             self.sync_deadline(),
             self.pool_deadline(),
+            self.overlay_deadline(),
+            self.gossip_deadline(),
             self.dialer.deadline(),
             self.next_sweep,
             self.next_review,
@@ -231,9 +240,9 @@ impl Endpoint {
     }
 
     /// Tells peers of later handshakes that we listen on this port, unless the configuration names
-    /// an address of its own.
+    /// an address with a port of its own.
     pub const fn advertise(&mut self, port: u16) {
-        if self.config.advertised.ip().is_unspecified() {
+        if self.config.advertised.ip().is_unspecified() || self.config.advertised.port() == 0 {
             self.config.advertised.set_port(port);
         }
     }
@@ -241,11 +250,13 @@ impl Endpoint {
     fn on_dial_failed(&mut self, addr: SocketAddr) {
         self.dialer.on_dial_failed(addr, self.now);
         self.counts.closed[CloseReason::DialFailed as usize] += 1;
+        self.call_failed(addr);
     }
 
     fn on_not_dialed(&mut self, addr: SocketAddr) {
         self.dialer.on_not_dialed(addr, self.now);
         self.counts.closed[CloseReason::NoRoom as usize] += 1;
+        self.call_failed(addr);
     }
 
     fn on_paused(&mut self, conn: ConnId) {
@@ -263,13 +274,6 @@ impl Endpoint {
         }
     }
 
-    fn on_dropped(&mut self, conn: ConnId, payload: &Payload) {
-        self.relay_dropped(conn, payload);
-        if payload.kind() == Kind::StemTransaction {
-            self.on_stem_dropped(conn, payload);
-        }
-    }
-
     fn on_tip(&mut self, tip: ChainTip) {
         self.tip = tip;
         self.on_tips(None);
@@ -281,11 +285,13 @@ impl Endpoint {
         if !self.stopping {
             self.dialer.hold(addr, self.now);
             self.dial_due();
+            self.overlay_contact(addr);
         }
     }
 
     fn on_shutdown(&mut self) {
         self.stopping = true;
+        self.leave_overlay();
         self.look_for_anchors();
         self.dialer.stop();
         for conn in self.peers.ids() {
@@ -311,6 +317,8 @@ impl Endpoint {
         self.stems_due();
         self.sync_due();
         self.pool_due();
+        self.overlay_due();
+        self.gossip_due();
         self.serve_listed(None);
     }
 
@@ -412,14 +420,16 @@ impl Endpoint {
             Message::TxHashSetArchive(archive) => return self.on_archive(conn, *archive, credit),
             Message::Have(offers) => self.on_have(conn, *offers),
             Message::Coming(offers) => self.on_coming(conn, *offers),
-            Message::Want(items) => return Ok(self.on_want(conn, *items, credit)),
+            Message::Want(items) => self.on_want(conn, *items),
             Message::NotFound(items) => {
                 self.sync_not_found(conn, items);
                 self.on_not_found(conn, *items);
             }
             Message::GetPool(wanted) => self.on_get_pool(conn, *wanted),
             Message::PoolIds(part) => self.on_pool_ids(conn, *part),
-            Message::WantPool(part) => return Ok(self.on_want_pool(conn, *part, credit)),
+            Message::WantPool(part) => self.on_want_pool(conn, *part),
+            Message::HyParView(body) => self.on_hyparview(conn, *body),
+            Message::Plumtree(message) => self.on_plumtree(conn, *message),
             Message::Error
             | Message::GetHeaders(_)
             | Message::GetBlock(_)

@@ -2,7 +2,8 @@
 //! way to the chain, and compare what they hold with what they say.
 //!
 //! Until then the id is the sender's word. One envelope of an id is taken unasked, and others are
-//! duplicates; if it held something else its sender goes, and the id may come again.
+//! duplicates, whose senders are known to have it: if the first held something else its sender
+//! goes, and the id may come again, or be fetched from them.
 
 use std::collections::VecDeque;
 
@@ -117,13 +118,11 @@ impl Endpoint {
 
     /// An envelope that the peer need not have sent.
     fn on_known(&mut self, conn: ConnId, kind: Kind, id: Hash, bytes: usize) {
-        self.counts.duplicates += 1;
-        self.counts.duplicate_bytes += bytes as u64;
-        self.counts.note_payload(kind, bytes, true);
-        if let Some(peer) = self.peers.get_mut(conn) {
-            peer.received.duplicates += 1;
-        }
+        self.count_duplicate(conn, kind, bytes);
         self.note_holder(conn, kind, id);
+        if !self.knows_body(kind, id) {
+            self.on_envelope(conn, kind, id); // the first one may not hold it
+        }
     }
 
     /// Whether one more envelope of the peer may be opened unasked. One that is begun is opened
@@ -185,23 +184,17 @@ impl Endpoint {
         }
     }
 
-    /// The workers could not open it, or it held something else. If it was an answer, the chain
-    /// hears that it will not come from there.
+    /// The workers could not open it, or it held something else. If it was an answer, and nothing
+    /// else is, the chain hears that none will come.
     pub(crate) fn on_bad_envelope(&mut self, from: Source, kind: Kind, id: Hash) {
         self.relay.forget_print(self.envelope_print(kind, id));
         let named = (from.conn, kind, id);
-        if let Some(index) = self.opening.iter().position(|answer| *answer == named) {
-            self.opening.remove(index);
-            match kind {
-                Kind::Headers => self.tell_later(ToChain::NoHeaders),
-                Kind::Block | Kind::CompactBlock | Kind::Transaction
-                    if !self.fetch_again(from.conn, kind, id) =>
-                {
-                    self.tell_later(ToChain::Missing { kind, id });
-                }
-                _ => {} // another was asked, or no answer is an answer
-            }
+        let asked = self.opening.iter().position(|answer| *answer == named);
+        let was_asked = asked.and_then(|index| self.opening.remove(index)).is_some();
+        if kind == Kind::Headers && was_asked {
+            self.tell_later(ToChain::NoHeaders);
         }
+        self.on_lie(from.conn, kind, id, was_asked);
         self.on_fault_of(from, &Fault::BadEnvelope { kind, id });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use codec::Payload;
 
@@ -132,7 +133,8 @@ pub enum Input<'a> {
         /// Which one.
         conn: ConnId,
     },
-    /// The send queue had no room for this relayed payload: the peer does not have it after all.
+    /// The send queue had no room for this, which the peer can do without: a relayed payload, word
+    /// of one, or a stem transaction. The peer does not have it after all.
     Dropped {
         /// To whom it was to go.
         conn: ConnId,
@@ -175,6 +177,16 @@ pub enum Input<'a> {
         /// Whom to dial.
         addr: SocketAddr,
     },
+    /// Somebody of ours says something to all who care about a topic. Passed over without
+    /// [`gossip`](crate::Config::gossip), and not to be longer than
+    /// [`TOPIC_BYTES_MAX`](codec::limits::TOPIC_BYTES_MAX) and
+    /// [`GOSSIP_DATA_BYTES_MAX`](codec::limits::GOSSIP_DATA_BYTES_MAX).
+    Publish {
+        /// What it is about.
+        topic: &'a [u8],
+        /// What it says.
+        data: &'a [u8],
+    },
     /// Say goodbye to everybody and dial nobody any more.
     Shutdown,
     /// The instant of `poll_timeout` has come, or any other instant.
@@ -212,6 +224,13 @@ pub enum Output {
     Opens {
         /// The peer.
         conn: ConnId,
+    },
+    /// Somebody said something about a topic: for whoever subscribed.
+    Told {
+        /// What it is about.
+        topic: Arc<[u8]>,
+        /// What it says.
+        data: Arc<[u8]>,
     },
     /// Find the addresses behind this name, `host` or `host:port`.
     Resolve {

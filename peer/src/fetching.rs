@@ -1,8 +1,9 @@
 //! Announcements that come, and how what the chain wants of them is fetched.
 //!
-//! Of many who announce the same, one is asked. When it is late, a second one is asked beside it,
-//! and then a third; when it does not have it, or is gone, the next one at once. When nobody is
-//! left, the chain hears that it is missing.
+//! Of many who announce the same, one is asked. When it is late, the next is asked beside it, and
+//! so on: who is silent keeps nobody else from being asked, and may still answer. When one does not
+//! have it, or is gone, the next is asked at once. When nobody is left, the chain hears that it is
+//! missing.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::event::{ConnId, Credit, Direction};
 use crate::offers::{Left, Offered};
 use crate::peer::Peer;
-use crate::relaying::{class_of, request_for};
+use crate::relaying::{class_of, item_of, request_for};
 use crate::seen::Fingerprint;
 
 /// Events for the chain that may wait before further announcements are passed over: their senders
@@ -25,6 +26,11 @@ const RECORDS_PER_MESSAGE: usize = 32;
 
 /// How long a block may be that was announced without its length. Guess: a busy block of 40 kB.
 const BYTES_UNKNOWN: u32 = 40 << 10;
+
+/// With so many asked and silent, the next has at least this long: they are slow because we are, or
+/// of one party. Guess: as long as the first ones had together.
+const SILENT_MANY: usize = 3;
+const SILENT_WAIT: Duration = Duration::from_secs(5);
 
 /// How long those who were asked last may take when nobody else is left.
 const LAST_WAIT: Duration = Duration::from_secs(10);
@@ -70,17 +76,16 @@ impl Endpoint {
     }
 
     fn told(&mut self, item: &Item) {
-        if let Some(class) = class_of(item.kind) {
-            self.offers.told(&Item { kind: class, id: item.id });
+        if let Some(item) = item_of(item.kind, item.id) {
+            self.offers.told(&item);
         }
     }
 
     /// One thing that a peer has. Whether the chain is to hear of it.
     fn on_offer(&mut self, from: Source, item: Item, bytes: u32) -> bool {
-        let Some(class) = class_of(item.kind) else { return false };
-        let item = Item { kind: class, id: item.id };
+        let Some(item) = item_of(item.kind, item.id) else { return false };
         if self.relay.id_row(&item).is_some() {
-            self.note_holder(from.conn, class, item.id);
+            self.note_holder(from.conn, item.kind, item.id);
             if self.offers.learnt(&item).is_none() {
                 return false; // it is here
             }
@@ -119,7 +124,7 @@ impl Endpoint {
             let item = Item { kind: class, id: payload.id() };
             self.offers.offer(item, from, 0, self.now);
             self.offers.told(&item);
-            self.on_answered(item, conn, payload.frame().len());
+            self.on_answered(item, class, conn, payload.frame().len());
             self.left_behind();
             return payload;
         }
@@ -135,17 +140,37 @@ impl Endpoint {
         payload
     }
 
-    /// An envelope came unasked, and goes to the chain. Whoever was asked for what it names is waited
+    /// An envelope came unasked: its sender has what it names. Whoever was asked for that is waited
     /// for all the same: until it is opened, it may hold anything.
     pub(crate) fn on_envelope(&mut self, conn: ConnId, kind: Kind, id: Hash) {
-        let (Some(class), Some(from)) = (class_of(kind), self.source(conn)) else { return };
+        let (Some(item), Some(from)) = (item_of(kind, id), self.source(conn)) else { return };
         if kind == Kind::Header {
             return; // nobody packs one
         }
-        let item = Item { kind: class, id };
         self.offers.offer(item, from, 0, self.now);
         self.offers.told(&item);
         self.left_behind();
+    }
+
+    /// An envelope held something else than what it named: that is fetched from another, if it is
+    /// wanted. If not, and the envelope was no answer, the chain hears of another who has it; if it
+    /// was one, that nothing will come.
+    pub(crate) fn on_lie(&mut self, conn: ConnId, kind: Kind, id: Hash, was_asked: bool) {
+        let Some(item) = item_of(kind, id) else { return };
+        let fetched = self.offers.fetched_kind(&item).is_some();
+        self.on_refused(item, conn);
+        if fetched || self.knows_body(kind, id) {
+            return;
+        }
+        self.offers.untold(&item);
+        if was_asked {
+            return self.tell_later(ToChain::Missing { kind, id });
+        }
+        let other = self.offers.announcers(&item).find_map(|conn| self.source(conn));
+        if let Some(from) = other.filter(|_| self.events.len() < EVENTS_WAITING_MAX) {
+            self.offers.told(&item);
+            self.tell_later(ToChain::Announced { from, kind, id });
+        }
     }
 
     /// What was asked for came, from this peer: whole, or in an envelope.
@@ -155,12 +180,13 @@ impl Endpoint {
         }
         let named = payload.envelope().map(|(kind, id, _)| (kind, id));
         let (kind, id) = named.unwrap_or_else(|| (payload.kind(), payload.id()));
-        let Some(class) = class_of(kind) else { return };
-        self.on_answered(Item { kind: class, id }, conn, payload.frame().len());
+        if let Some(item) = item_of(kind, id) {
+            self.on_answered(item, kind, conn, payload.frame().len());
+        }
     }
 
-    fn on_answered(&mut self, item: Item, conn: ConnId, bytes: usize) {
-        let others = self.offers.answered(item, conn, bytes, self.now);
+    fn on_answered(&mut self, item: Item, given: Kind, conn: ConnId, bytes: usize) {
+        let others = self.offers.answered(item, given, conn, bytes, self.now);
         self.unask_items(item.id, others);
     }
 
@@ -173,24 +199,14 @@ impl Endpoint {
         }
     }
 
-    /// A peer's answer held something else. Whether another is asked, or the chain told that there
-    /// is none.
-    pub(crate) fn fetch_again(&mut self, conn: ConnId, kind: Kind, id: Hash) -> bool {
-        let Some(class) = class_of(kind) else { return false };
-        let item = Item { kind: class, id };
-        let fetched = self.offers.fetched_kind(&item).is_some();
-        self.on_refused(item, conn);
-        fetched
-    }
-
     /// A peer does not have these.
     pub(crate) fn on_not_found(&mut self, conn: ConnId, items: Records<'_, Item>) {
         for item in items.iter() {
-            let Some(class) = class_of(item.kind) else { continue };
+            let Some(offered) = item_of(item.kind, item.id) else { continue };
             if let Some(requests) = self.requests_mut(conn) {
                 requests.give_up(item.kind, item.id);
             }
-            self.on_refused(Item { kind: class, id: item.id }, conn);
+            self.on_refused(offered, conn);
         }
     }
 
@@ -211,12 +227,11 @@ impl Endpoint {
             Kind::Header => Kind::Block,
             kind => kind,
         };
-        let class = class_of(kind).filter(|_| self.events.len() < EVENTS_WAITING_MAX);
-        let Some(class) = class else {
+        let item = item_of(kind, id).filter(|_| self.events.len() < EVENTS_WAITING_MAX);
+        let Some(item) = item else {
             self.counts.commands_refused += 1;
             return;
         };
-        let item = Item { kind: class, id };
         if !self.offers.want(&item, kind) {
             return self.tell_later(ToChain::Missing { kind, id });
         }
@@ -228,15 +243,16 @@ impl Endpoint {
 
     /// Asks one peer more for something, whoever is likely to give it first.
     pub(crate) fn ask_another(&mut self, item: Item) {
-        while let Some((kind, bytes)) = self.offers.wanted(&item) {
-            let bytes = if bytes == 0 { BYTES_UNKNOWN } else { bytes };
-            let bytes = u64::from(bytes).min(self.config.network.limits.body_bytes_max(kind));
+        let bytes = u64::from(self.offers.bytes(&item).unwrap_or(BYTES_UNKNOWN));
+        while let Some((kind, silent)) = self.offers.wanted(&item) {
+            let bytes = bytes.min(self.config.network.limits.body_bytes_max(kind));
             let (Some((wait, conn)), Some(request)) =
                 (self.best(&item, bytes), request_for(kind, item.id))
             else {
                 break;
             };
             let asked = self.ask(conn, &request);
+            let wait = if silent < SILENT_MANY { wait } else { wait.max(SILENT_WAIT) };
             let due = asked.then(|| self.now.after(wait));
             self.offers.asked(item, conn, self.now, due);
             if asked {

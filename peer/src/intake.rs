@@ -56,21 +56,26 @@ impl Endpoint {
         self.note_credit(&credit);
         let mut rest = bytes;
         let taken = self.take_in(conn, &mut rest, &mut credit);
-        let result = taken.and_then(|()| self.check_packed_head(conn));
         let consumed = bytes.len() - rest.len();
+        let mut assembling = false;
         self.counts.bytes_received += consumed as u64;
         if let Some(peer) = self.peers.get_mut(conn) {
             peer.received.bytes += consumed as u64;
             self.counts.assembly_bytes += peer.decoder.buffered_bytes() as u64;
-            if let Some((_, here, _)) = peer.decoder.assembling()
-                && let Some(session) = peer.session_mut()
-            {
-                session.requests.progress.note(self.now, here);
+            if let Some((_, here, _)) = peer.decoder.assembling() {
+                assembling = true;
+                if let Some(session) = peer.session_mut() {
+                    session.requests.progress.note(self.now, here);
+                }
             }
         }
-        if result.is_ok() {
-            self.on_body_begins(conn);
-        }
+        let result = taken.and_then(|()| {
+            if assembling {
+                self.check_packed_head(conn)?;
+                self.on_body_begins(conn);
+            }
+            Ok(())
+        });
         match result {
             Ok(()) => {
                 self.bound_assembly();
@@ -394,13 +399,18 @@ impl Endpoint {
 
     /// A payload that the peer need not have sent.
     fn on_duplicate(&mut self, conn: ConnId, kind: Kind, sequence: Sequence, bytes: usize) {
-        let Self { peers, relay, counts, .. } = self;
-        counts.duplicates += 1;
-        counts.duplicate_bytes += bytes as u64;
-        counts.note_payload(kind, bytes, true);
-        let Some(peer) = peers.get_mut(conn) else { return };
-        peer.received.duplicates += 1;
-        relay.note(peer.session().and_then(|session| session.slot), sequence);
+        self.count_duplicate(conn, kind, bytes);
+        self.relay.note(self.slot_of(conn), sequence);
+    }
+
+    /// A peer sent what is here already.
+    pub(crate) fn count_duplicate(&mut self, conn: ConnId, kind: Kind, bytes: usize) {
+        self.counts.duplicates += 1;
+        self.counts.duplicate_bytes += bytes as u64;
+        self.counts.note_payload(kind, bytes, true);
+        if let Some(peer) = self.peers.get_mut(conn) {
+            peer.received.duplicates += 1;
+        }
     }
 
     /// A payload that is new, or that the chain may have asked for.
@@ -457,7 +467,7 @@ impl Endpoint {
             Freshness::Requested
         };
         let mut payload = Payload::from_frame(&self.config.network, frame);
-        if kind == Kind::StemTransaction && !self.on_stem(conn, &payload) {
+        if kind == Kind::StemTransaction && !self.on_stem(&payload) {
             return Ok(true);
         }
         if kind == Kind::Headers {
@@ -482,8 +492,8 @@ impl Endpoint {
 
     /// The kind, if it is one that this peer may use; else it is unknown.
     fn spoken(&self, conn: ConnId, kind: Kind) -> Option<Kind> {
-        let peer = self.peers.get(conn);
-        Some(kind).filter(|kind| !kind.is_extension() || peer.is_some_and(|it| it.speaks(*kind)))
+        let may = !kind.is_extension() || self.peers.get(conn).is_some_and(|it| it.speaks(kind));
+        may.then_some(kind)
     }
 
     /// The fingerprint of what is relayed; of anything else nobody asks for one.
@@ -547,6 +557,8 @@ const fn is_small(kind: Kind) -> bool {
             | Kind::GetPool
             | Kind::PoolIds
             | Kind::WantPool
+            | Kind::HyParView
+            | Kind::Plumtree
     )
 }
 

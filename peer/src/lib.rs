@@ -54,6 +54,7 @@
 //!                 Output::ToChain(event) => self.chain.push(event),
 //!                 Output::Dial { addr } => self.dials.push(addr),
 //!                 Output::Opens { .. } => {} // for those who pack
+//!                 Output::Told { .. } => {} // for those who subscribed
 //!                 Output::Resolve { name } => panic!("there are no seeds: {name}"),
 //!                 Output::Close { conn, reason } => panic!("{conn:?}: {}", reason.name()),
 //!             }
@@ -114,6 +115,8 @@
 //!   bodies that begin: `bodies.rs`, `coming.rs`.
 //! - Whom we know: `address_book`. Whom to dial: `dialer.rs`. Both beside the peers that tell and
 //!   ask: `addresses.rs`. Whose an address is: [`Locality`]. Our own: `external.rs`.
+//! - Who is connected to whom, in a network that nobody knows whole: [`overlay`], machines that are
+//!   driven for themselves, by the same three calls.
 //! - Catching up: `sync`. Beside the peers that are asked: `syncing.rs`.
 //! - What a remote can do wrong: [`Fault`], and the [`CloseReason`] that follows. Who is refused,
 //!   and why: [`Ban`], `bans.rs`; what leads there: `banning.rs`.
@@ -144,6 +147,7 @@ mod dandelion;
 mod deadlines;
 mod departed;
 mod dialer;
+mod dropping;
 mod endpoint;
 mod envelopes;
 mod event;
@@ -151,11 +155,14 @@ mod external;
 mod fault;
 mod fetching;
 pub mod gossip;
+mod gossiping;
 mod handshake;
 mod intake;
 mod inventory;
 mod lines;
 mod offers;
+pub mod overlay;
+mod overlaying;
 mod peer;
 mod pool;
 mod pooling;
@@ -188,9 +195,9 @@ pub use chain::{
 pub use config::{
     AGGREGATE_MAX, ARCHIVE_BYTES_MAX, ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX,
     ARCHIVE_STALL, ARCHIVES_RECEIVED_MAX, ARCHIVES_SENT_MAX, BEHIND_PERIOD, BLOCKS_WANTED_MAX,
-    Config, ConfigError, DIALED_MAX, EVENTS_RESERVED, FRAME_RATE_MIN, HELD_MAX, LISTED_MAX,
-    POOL_IDS_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX, REQUESTS_WAITING_MAX, Rates, SETTLED_MAX,
-    Seed, SeedError, Slots,
+    Config, ConfigError, DIALED_MAX, EVENTS_RESERVED, FRAME_RATE_MIN, Gossip, HELD_MAX, LISTED_MAX,
+    Overlay, POOL_IDS_MAX, REQUEST_MEMORY, REQUESTS_PER_PEER_MAX, REQUESTS_WAITING_MAX, Rates,
+    SETTLED_MAX, Seed, SeedError, Slots,
 };
 pub use counts::{Counts, KindBytes, RELAY_KINDS};
 pub use dandelion::{DandelionRules, Embargo, Scheme};

@@ -1,4 +1,4 @@
-//! Who offers what, and the one request in flight for each thing that is wanted.
+//! Who offers what, and who was asked for each thing that is wanted.
 //!
 //! Called by the relay: an announcement is noted here, and what the chain wants of it is asked of
 //! one of those who announced it, and of the next when that one is late, gone or has it not.
@@ -29,20 +29,25 @@ pub(crate) const MARKS_MAX: usize = 65_536;
 /// Peers of which it is kept that they have one item: more than are ever asked for it.
 pub(crate) const ANNOUNCERS_MAX: usize = 32;
 
-/// Items that are wanted at once. Guess: four times what one Have may hold.
+/// Items that are wanted at once. Guess: four times what one Have may hold. Whom each was asked of
+/// takes 10 MB at the worst.
 pub(crate) const FETCHES_MAX: usize = 4_096;
 
-/// Peers that are asked for the same item and have not answered yet: one, and two that hedge.
-const OPEN_MAX: usize = 3;
+/// Peers that are tried for one item before it is missing: all whose word is kept, and as many who
+/// came later or whose header told of it. So many bodies may come at the worst, from peers that
+/// were slow one after the other.
+pub(crate) const TRIED_MAX: usize = 2 * ANNOUNCERS_MAX;
 
 /// One peer has the item. Marks count up, so that the lowest is the oldest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Mark {
     conn: ConnId,
     number: u64,
+    /// Bytes of the body, as this peer says; 0 if it does not.
+    bytes: u32,
 }
 
-/// A request that is under way.
+/// A request that was not answered yet. Whoever had its time stays here: it may still answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Open {
     conn: ConnId,
@@ -53,9 +58,9 @@ struct Open {
 #[derive(Debug)]
 struct Fetch {
     kind: Kind,
-    /// Whom we wait for.
+    /// Who was asked and is here, the oldest first: some of `tried`.
     open: Vec<Open>,
-    /// Who was asked, or could not be, since the chain wanted it.
+    /// Who was asked, or could not be, since the chain wanted it: at most [`TRIED_MAX`].
     tried: BTreeSet<ConnId>,
     /// When to ask another.
     due: Option<Instant>,
@@ -63,6 +68,19 @@ struct Fetch {
     is_last_wait: bool,
     /// Whose answer is here, and is being opened or judged.
     answered_by: Option<ConnId>,
+}
+
+impl Fetch {
+    const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            open: Vec::new(),
+            tried: BTreeSet::new(),
+            due: None,
+            is_last_wait: false,
+            answered_by: None,
+        }
+    }
 }
 
 /// One item that somebody has, and that we have not, or that the chain has not judged yet.
@@ -73,8 +91,6 @@ struct Entry {
     marks: Vec<Mark>,
     /// The row of a header or compact block that tells of it: who has that has the block.
     row: Option<Sequence>,
-    /// Bytes of its body, as the first announcement said; 0 if it did not.
-    bytes: u32,
     /// Whether the chain knows of it.
     is_told: bool,
     /// Whether others were told that it is coming.
@@ -125,7 +141,6 @@ impl Offers {
             learnt: Learnt { from: Some(from), at: now },
             marks: Vec::new(),
             row: None,
-            bytes,
             is_told: false,
             is_coming: false,
             fetch: None,
@@ -136,29 +151,56 @@ impl Offers {
             (None, false) => Offered::New,
         };
         let conn = from.conn;
-        if entry.marks.len() < ANNOUNCERS_MAX && entry.marks.iter().all(|mark| mark.conn != conn) {
-            let number = self.next_mark;
-            self.next_mark += 1;
-            entry.marks.push(Mark { conn, number });
-            let count = self.count_of(conn);
-            self.marks.entry(conn).or_default().insert(number, item);
-            self.rank(conn, count);
-            self.mark_count += 1;
-            if count + 1 > MARKS_PER_PEER_MAX {
-                self.drop_oldest_of(conn);
-            } else if self.mark_count > MARKS_MAX
-                && let Some((_, most)) = self.ranks.last().copied()
-            {
-                self.drop_oldest_of(most);
-            }
+        if let Some(mark) = entry.marks.iter_mut().find(|mark| mark.conn == conn) {
+            mark.bytes = if bytes > 0 { bytes } else { mark.bytes };
+        } else if self.has_place(&item) {
+            self.mark(item, conn, bytes);
         }
         offered
+    }
+
+    /// Whether one more may be kept who has this: who was tried in vain makes room for it.
+    fn has_place(&mut self, item: &Item) -> bool {
+        let Some(entry) = self.entries.get(item) else { return false };
+        if entry.marks.len() < ANNOUNCERS_MAX {
+            return true;
+        }
+        let Some(fetch) = &entry.fetch else { return false };
+        let tried = entry.marks.iter().find(|mark| fetch.tried.contains(&mark.conn));
+        let Some(Mark { conn, number, .. }) = tried.copied() else { return false };
+        self.unmark(*item, conn, number);
+        true
+    }
+
+    fn mark(&mut self, item: Item, conn: ConnId, bytes: u32) {
+        let Some(entry) = self.entries.get_mut(&item) else { return };
+        let number = self.next_mark;
+        self.next_mark += 1;
+        entry.marks.push(Mark { conn, number, bytes });
+        let count = self.count_of(conn);
+        self.marks.entry(conn).or_default().insert(number, item);
+        self.rank(conn, count);
+        self.mark_count += 1;
+        if count + 1 > MARKS_PER_PEER_MAX {
+            self.drop_oldest_of(conn);
+        } else if self.mark_count > MARKS_MAX
+            && let Some((_, most)) = self.ranks.last().copied()
+        {
+            self.drop_oldest_of(most);
+        }
     }
 
     /// The chain knows of this now.
     pub(crate) fn told(&mut self, item: &Item) {
         if let Some(entry) = self.entries.get_mut(item) {
             entry.is_told = true;
+        }
+    }
+
+    /// The chain does not have this after all, or not yet: it is to hear of the next who offers it.
+    pub(crate) fn untold(&mut self, item: &Item) {
+        if let Some(entry) = self.entries.get_mut(item) {
+            entry.is_told = false;
         }
     }
 
@@ -205,64 +247,68 @@ impl Offers {
         };
         entry.is_told = true;
         match &mut entry.fetch {
+            Some(fetch) if fetch.kind == kind => fetch.answered_by = None,
+            // Who gave a compact block, or is about to, may be asked for the block.
             Some(fetch) => {
-                if fetch.kind != kind {
-                    // Who gave a compact block may be asked for the block.
-                    fetch.tried.clear();
-                }
-                fetch.kind = kind;
-                fetch.answered_by = None;
+                *fetch = Fetch { due: fetch.due, ..Fetch::new(kind) };
+                self.wait(*item, None);
             }
             None => {
                 self.fetch_count += 1;
-                entry.fetch = Some(Fetch {
-                    kind,
-                    open: Vec::new(),
-                    tried: BTreeSet::new(),
-                    due: None,
-                    is_last_wait: false,
-                    answered_by: None,
-                });
+                entry.fetch = Some(Fetch::new(kind));
             }
         }
         true
     }
 
-    /// What is wanted of this item, and how long it may be, if one peer more may be asked for it.
-    pub(crate) fn wanted(&self, item: &Item) -> Option<(Kind, u32)> {
-        let entry = self.entries.get(item)?;
-        let fetch = entry.fetch.as_ref().filter(|fetch| fetch.answered_by.is_none())?;
-        (fetch.open.len() < OPEN_MAX).then_some((fetch.kind, entry.bytes))
+    /// What is wanted of this item, and how many have not answered, if one peer more may be asked
+    /// for it.
+    pub(crate) fn wanted(&self, item: &Item) -> Option<(Kind, usize)> {
+        let fetch = self.fetch(item).filter(|fetch| fetch.answered_by.is_none())?;
+        (fetch.tried.len() < TRIED_MAX).then_some((fetch.kind, fetch.open.len()))
+    }
+
+    /// How long this is, by the middle one of the words of those who say it: a few liars move it
+    /// little, and in a pair the longer one counts.
+    pub(crate) fn bytes(&self, item: &Item) -> Option<u32> {
+        let marks = self.entries.get(item).map_or(&[][..], |entry| &entry.marks);
+        let mut words: Vec<u32> = marks.iter().map(|it| it.bytes).filter(|it| *it > 0).collect();
+        words.sort_unstable();
+        words.get(words.len() / 2).copied()
+    }
+
+    fn fetch(&self, item: &Item) -> Option<&Fetch> {
+        self.entries.get(item)?.fetch.as_ref()
+    }
+
+    fn fetch_mut(&mut self, item: &Item) -> Option<&mut Fetch> {
+        self.entries.get_mut(item)?.fetch.as_mut()
     }
 
     /// Whether it is wanted and nobody is asked, or nobody else could be until now.
     pub(crate) fn is_idle(&self, item: &Item) -> bool {
-        let fetch = self.entries.get(item).and_then(|entry| entry.fetch.as_ref());
-        fetch.is_some_and(|it| it.answered_by.is_none() && (it.open.is_empty() || it.is_last_wait))
+        let fetch = self.fetch(item).filter(|fetch| fetch.answered_by.is_none());
+        fetch.is_some_and(|fetch| fetch.open.is_empty() || fetch.is_last_wait)
     }
 
     /// What is wanted of this item, answered or not.
     pub(crate) fn fetched_kind(&self, item: &Item) -> Option<Kind> {
-        Some(self.entries.get(item)?.fetch.as_ref()?.kind)
+        Some(self.fetch(item)?.kind)
     }
 
     /// Whether this peer was not asked yet.
     pub(crate) fn is_untried(&self, item: &Item, conn: ConnId) -> bool {
-        let fetch = self.entries.get(item).and_then(|entry| entry.fetch.as_ref());
-        fetch.is_some_and(|fetch| !fetch.tried.contains(&conn))
+        self.fetch(item).is_some_and(|fetch| !fetch.tried.contains(&conn))
     }
 
     /// Whether we wait for this peer to give it.
-    pub(crate) fn is_open(&self, item: &Item, conn: ConnId) -> bool {
-        let fetch = self.entries.get(item).and_then(|entry| entry.fetch.as_ref());
-        fetch.is_some_and(|fetch| fetch.open.iter().any(|open| open.conn == conn))
+    fn is_open(&self, item: &Item, conn: ConnId) -> bool {
+        self.fetch(item).is_some_and(|fetch| fetch.open.iter().any(|open| open.conn == conn))
     }
 
     /// This peer is being asked now, and may take until `due`; `None`: it could not be asked.
     pub(crate) fn asked(&mut self, item: Item, conn: ConnId, now: Instant, due: Option<Instant>) {
-        let Some(fetch) = self.entries.get_mut(&item).and_then(|it| it.fetch.as_mut()) else {
-            return;
-        };
+        let Some(fetch) = self.fetch_mut(&item) else { return };
         fetch.tried.insert(conn);
         if let Some(due) = due {
             fetch.open.push(Open { conn, at: now });
@@ -274,42 +320,45 @@ impl Offers {
     /// There is nobody else to ask. Whether those who were asked may take until `until`; they may
     /// once.
     pub(crate) fn wait_last(&mut self, item: Item, until: Instant) -> bool {
-        let Some(fetch) = self.entries.get_mut(&item).and_then(|it| it.fetch.as_mut()) else {
+        let Some(fetch) = self.fetch_mut(&item).filter(|fetch| !fetch.open.is_empty()) else {
             return false;
         };
-        let waits = !fetch.open.is_empty() && !std::mem::replace(&mut fetch.is_last_wait, true);
-        if waits {
-            self.wait(item, Some(until));
+        let before = std::mem::replace(&mut fetch.is_last_wait, true);
+        if before {
+            return fetch.due.is_some(); // it is not over
         }
-        waits
+        self.wait(item, Some(until));
+        true
     }
 
     fn wait(&mut self, item: Item, due: Option<Instant>) {
-        let Some(fetch) = self.entries.get_mut(&item).and_then(|it| it.fetch.as_mut()) else {
-            return;
-        };
+        let Some(fetch) = self.fetch_mut(&item) else { return };
         if let Some(before) = std::mem::replace(&mut fetch.due, due) {
             self.due.remove(&(before, item));
         }
         self.due.extend(due.map(|due| (due, item)));
     }
 
-    /// An answer of this peer is here. Gives the others that were asked, who need not answer any
-    /// more; the item stays on offer until it is settled, since the answer may be worth nothing.
+    /// An answer of this peer is here, of this kind. Gives the others that were asked, who need not
+    /// answer any more; the item stays on offer until it is settled, since the answer may be worth
+    /// nothing.
     pub(crate) fn answered(
         &mut self,
         item: Item,
+        given: Kind,
         conn: ConnId,
         bytes: usize,
         now: Instant,
     ) -> Vec<(Kind, ConnId)> {
-        let Some(fetch) = self.entries.get_mut(&item).and_then(|it| it.fetch.as_mut()) else {
-            return Vec::new();
-        };
+        // A compact block is not the block; the block will do for its compact one.
+        let fetch = self.fetch_mut(&item).filter(|it| given == it.kind || given == item.kind);
+        let Some(fetch) = fetch else { return Vec::new() };
         let kind = fetch.kind;
         fetch.answered_by = Some(conn);
         let open = std::mem::take(&mut fetch.open);
-        fetch.tried.insert(conn);
+        if fetch.tried.len() < TRIED_MAX {
+            fetch.tried.insert(conn);
+        }
         if let Some(answer) = open.iter().find(|open| open.conn == conn) {
             self.speeds.entry(conn).or_default().note(now.since(answer.at), bytes as u64);
         }
@@ -323,44 +372,51 @@ impl Offers {
         let Some(entry) = self.entries.get_mut(&item) else { return };
         if let Some(fetch) = &mut entry.fetch {
             fetch.open.retain(|open| open.conn != conn);
-            fetch.tried.insert(conn);
             if fetch.answered_by == Some(conn) {
                 fetch.answered_by = None;
             }
         }
-        if let Some(mark) = entry.marks.iter().find(|mark| mark.conn == conn).copied() {
-            self.unmark(item, mark);
+        let mark = entry.marks.iter().find(|mark| mark.conn == conn);
+        if let Some(number) = mark.map(|mark| mark.number) {
+            self.unmark(item, conn, number);
         }
     }
 
     /// It is here, or not to be had: it is no longer on offer. Gives what was wanted of it, and the
     /// peers that were asked and have not answered.
     pub(crate) fn settle(&mut self, item: Item) -> Vec<(Kind, ConnId)> {
+        let asked = self.end_fetch(item);
+        if let Some(entry) = self.entries.remove(&item) {
+            entry.marks.iter().for_each(|mark| self.forget_mark(mark.conn, mark.number));
+        }
+        asked
+    }
+
+    /// It is not wanted any more, or not now, and stays on offer. Gives the same.
+    pub(crate) fn end_fetch(&mut self, item: Item) -> Vec<(Kind, ConnId)> {
         self.wait(item, None);
-        let Some(entry) = self.entries.remove(&item) else { return Vec::new() };
-        for mark in &entry.marks {
-            self.forget_mark(*mark);
+        let Some(entry) = self.entries.get_mut(&item) else { return Vec::new() };
+        let Some(fetch) = entry.fetch.take() else { return Vec::new() };
+        if entry.marks.is_empty() {
+            self.entries.remove(&item);
         }
-        let mut open = Vec::new();
-        if let Some(fetch) = entry.fetch {
-            self.fetch_count -= 1;
-            open.extend(fetch.open.into_iter().map(|open| (fetch.kind, open.conn)));
-        }
-        open
+        self.fetch_count -= 1;
+        fetch.open.into_iter().map(|open| (fetch.kind, open.conn)).collect()
     }
 
     /// The peer is gone. What is to be done about it is in [`Offers::take_left`].
     pub(crate) fn leave(&mut self, conn: ConnId) {
         self.speeds.remove(&conn);
-        while let Some((number, item)) = self.oldest_of(conn) {
-            self.unmark(item, Mark { conn, number });
-        }
-        // Who was asked and lost its mark meanwhile.
-        let waited = self.due.iter().map(|(_, item)| *item);
-        let waited: Vec<Item> = waited.filter(|item| self.is_open(item, conn)).collect();
+        while self.drop_oldest_of(conn) {}
+        let waited: Vec<Item> = self.due.iter().map(|(_, item)| *item).collect();
         for item in waited {
-            self.refused(item, conn);
-            self.left.push(Left::Ask(item));
+            if self.is_open(&item, conn) {
+                self.refused(item, conn);
+                self.left.push(Left::Ask(item));
+            }
+            if let Some(fetch) = self.fetch_mut(&item) {
+                fetch.tried.remove(&conn); // who comes and goes uses up no tries
+            }
         }
     }
 
@@ -393,17 +449,20 @@ impl Offers {
         Some((*number, *item))
     }
 
-    fn drop_oldest_of(&mut self, conn: ConnId) {
-        if let Some((number, item)) = self.oldest_of(conn) {
-            self.unmark(item, Mark { conn, number });
+    /// Whether there was one.
+    fn drop_oldest_of(&mut self, conn: ConnId) -> bool {
+        let oldest = self.oldest_of(conn);
+        if let Some((number, item)) = oldest {
+            self.unmark(item, conn, number);
         }
+        oldest.is_some()
     }
 
     /// One peer less has the item. Without any, and without an answer to wait for, it is forgotten.
-    fn unmark(&mut self, item: Item, mark: Mark) {
-        self.forget_mark(mark);
+    fn unmark(&mut self, item: Item, conn: ConnId, number: u64) {
+        self.forget_mark(conn, number);
         let Some(entry) = self.entries.get_mut(&item) else { return };
-        entry.marks.retain(|other| *other != mark);
+        entry.marks.retain(|mark| mark.number != number);
         let idle = entry.fetch.as_ref().is_none_or(|fetch| fetch.open.is_empty());
         if !entry.marks.is_empty() || !idle {
             return;
@@ -420,17 +479,17 @@ impl Offers {
         }
     }
 
-    fn forget_mark(&mut self, mark: Mark) {
-        let before = self.count_of(mark.conn);
-        let Some(marks) = self.marks.get_mut(&mark.conn) else { return };
-        if marks.remove(&mark.number).is_none() {
+    fn forget_mark(&mut self, conn: ConnId, number: u64) {
+        let before = self.count_of(conn);
+        let Some(marks) = self.marks.get_mut(&conn) else { return };
+        if marks.remove(&number).is_none() {
             return;
         }
         if marks.is_empty() {
-            self.marks.remove(&mark.conn);
+            self.marks.remove(&conn);
         }
         self.mark_count -= 1;
-        self.rank(mark.conn, before);
+        self.rank(conn, before);
     }
 
     /// The peer had `before` marks until now.
@@ -539,7 +598,7 @@ mod tests {
             offers.asked(item(1), conn, now, Some(now.after(Duration::from_secs(1))));
             assert!(!offers.is_idle(&item(1)));
             if answered {
-                assert_eq!(offers.answered(item(1), conn, 100, now), []);
+                assert_eq!(offers.answered(item(1), Kind::Block, conn, 100, now), []);
                 assert_eq!(offers.deadline(), None);
             }
             offers.leave(conn);
@@ -576,16 +635,107 @@ mod tests {
         }
         offers.want(&item(1), Kind::Block);
         for from in 0..3 {
-            assert!(offers.wanted(&item(1)).is_some() && !offers.is_open(&item(1), source(3).conn));
+            assert_eq!(offers.wanted(&item(1)), Some((Kind::Block, from as usize)));
             offers.asked(item(1), source(from).conn, now, Some(now));
         }
-        assert_eq!(offers.wanted(&item(1)), None, "three are asked");
         assert_eq!(offers.take_due(now), Some(item(1)));
         assert_eq!(offers.take_due(now), None);
-        let others = offers.answered(item(1), source(1).conn, 100, now);
+        let compact = offers.answered(item(1), Kind::CompactBlock, source(1).conn, 100, now);
+        assert_eq!(compact, [], "it is the block that is wanted");
+        let others = offers.answered(item(1), Kind::Block, source(1).conn, 100, now);
         assert_eq!(others, [0, 2].map(|from| (Kind::Block, source(from).conn)));
         offers.refused(item(1), source(1).conn);
         assert!(offers.is_idle(&item(1)), "it was worth nothing, and another may be asked");
         check(&offers);
+    }
+
+    #[test]
+    fn tries_are_bounded_and_come_back_with_who_leaves() {
+        let now = Instant::START;
+        let mut offers = Offers::default();
+        offer(&mut offers, 1, 0);
+        offers.want(&item(1), Kind::Block);
+        for from in 0..TRIED_MAX as u32 {
+            assert!(offers.wanted(&item(1)).is_some());
+            offer(&mut offers, 1, from);
+            offers.asked(item(1), source(from).conn, now, Some(now));
+            assert!(offers.announcers(&item(1)).any(|conn| conn == source(from).conn), "{from}");
+        }
+        assert_eq!(offers.announcers(&item(1)).count(), ANNOUNCERS_MAX);
+        assert_eq!(offers.wanted(&item(1)), None);
+        offers.leave(source(3).conn);
+        assert_eq!(offers.wanted(&item(1)), Some((Kind::Block, TRIED_MAX - 1)));
+        check(&offers);
+        assert_eq!(offers.settle(item(1)).len(), TRIED_MAX - 1);
+        check(&offers);
+    }
+
+    #[test]
+    fn who_was_not_tried_does_not_give_way() {
+        let mut offers = Offers::default();
+        for from in 0..ANNOUNCERS_MAX as u32 {
+            offer(&mut offers, 1, from);
+        }
+        offers.want(&item(1), Kind::Block);
+        offer(&mut offers, 1, 99);
+        assert!(offers.announcers(&item(1)).all(|conn| conn != source(99).conn));
+        offers.asked(item(1), source(7).conn, Instant::START, None);
+        offer(&mut offers, 1, 99);
+        assert!(offers.announcers(&item(1)).any(|conn| conn == source(99).conn));
+        assert!(offers.announcers(&item(1)).all(|conn| conn != source(7).conn));
+        check(&offers);
+    }
+
+    #[test]
+    fn the_last_wait_is_over_at_its_time_and_not_before() {
+        let (now, later) = (Instant::START, Instant::from_micros(9));
+        let mut offers = Offers::default();
+        offer(&mut offers, 1, 0);
+        offers.want(&item(1), Kind::Block);
+        offers.asked(item(1), source(0).conn, now, Some(now));
+        assert_eq!(offers.take_due(now), Some(item(1)));
+        assert!(offers.wait_last(item(1), later) && offers.is_idle(&item(1)));
+        assert!(offers.wait_last(item(1), later.after(Duration::from_secs(1))));
+        assert_eq!(offers.deadline(), Some(later), "it is not made longer");
+        assert_eq!(offers.take_due(later), Some(item(1)));
+        assert!(!offers.wait_last(item(1), later));
+        check(&offers);
+    }
+
+    #[test]
+    fn what_is_not_wanted_now_stays_on_offer() {
+        let now = Instant::START;
+        let mut offers = Offers::default();
+        offer(&mut offers, 1, 0);
+        offers.want(&item(1), Kind::Block);
+        offers.asked(item(1), source(0).conn, now, Some(now));
+        assert_eq!(offers.end_fetch(item(1)), [(Kind::Block, source(0).conn)]);
+        assert_eq!((offers.deadline(), offers.fetched_kind(&item(1))), (None, None));
+        assert_eq!(offer(&mut offers, 1, 1), Offered::Known);
+        offers.untold(&item(1));
+        assert_eq!(offer(&mut offers, 1, 2), Offered::New);
+        assert_eq!(offers.announcers(&item(1)).count(), 3);
+        check(&offers);
+        assert!(offers.want(&item(1), Kind::Block) && offers.is_untried(&item(1), source(0).conn));
+        for from in 0..3 {
+            offers.leave(source(from).conn);
+        }
+        assert!(offers.is_empty());
+        check(&offers);
+    }
+
+    #[test]
+    fn the_middle_word_tells_the_length() {
+        let mut offers = Offers::default();
+        let mut say = |from, bytes| {
+            offers.offer(item(1), source(from), bytes, Instant::START);
+            offers.bytes(&item(1))
+        };
+        assert_eq!(say(0, 0), None);
+        assert_eq!(say(0, 5), Some(5), "its word came later");
+        assert_eq!(say(0, 0), Some(5));
+        assert_eq!(say(1, 9), Some(9));
+        assert_eq!(say(2, u32::MAX), Some(9));
+        assert_eq!(say(3, 1), Some(9));
     }
 }

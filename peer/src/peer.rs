@@ -13,6 +13,7 @@ use crate::event::{ConnId, Direction};
 use crate::fault::Fault;
 use crate::handshake::Agreement;
 use crate::inventory::PeerSlot;
+use crate::rates::Rate;
 use crate::requests::Requests;
 use crate::slots::Candidate;
 use crate::time::Instant;
@@ -399,6 +400,19 @@ impl Session {
     /// Whether both sides speak Molva's own messages.
     pub(crate) fn is_extended(&self) -> bool {
         self.agreement.capabilities.contains(Capabilities::EXTENSION)
+    }
+
+    /// The pace of all that goes to this peer: none for one of ours, which does not count messages
+    /// as grin does.
+    pub(crate) fn pace(&self, grin: Option<Rate>) -> Option<Rate> {
+        grin.filter(|_| !self.is_extended())
+    }
+
+    /// Whether a message that may be left out goes to this peer now: within its pace, and not
+    /// behind an archive, where it would grow old.
+    pub(crate) fn admits(&mut self, grin: Option<Rate>, now: Instant) -> bool {
+        let pace = self.pace(grin);
+        !self.requests.sends_archive() && pace.is_none_or(|pace| self.requests.take_pace(pace, now))
     }
 
     /// A ping leaves now; the next one is due a period later.

@@ -27,6 +27,10 @@ pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(10);
 /// ask its chain, and hands out first what was wanted of the part before.
 const PART_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long an exchange that has begun waits for the chain to tell our own pool anew. Then it goes
+/// on with what was told before, from which only what came since is missing.
+const IDS_PATIENCE: Duration = SNAPSHOT_AGE_MAX;
+
 /// How long an exchange may take in all. The largest pool, of transactions of 2 kB that all are
 /// missing, comes in half of it at the default rate of answers.
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(300);
@@ -114,7 +118,7 @@ impl PoolExchange {
     /// the chain may be asked for it again, of which one that never answered hears little.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         if let Some(exchange) = &self.asking.exchange {
-            return exchange.late_at();
+            return Some(exchange.due());
         }
         let next = (!self.asking.candidates.is_empty()).then_some(self.asking.next)?;
         let (told_at, wanted_at) = (self.snapshot.as_ref().map(|it| it.at), self.wanted_at);
@@ -211,8 +215,16 @@ struct Exchange {
     resume: u64,
     parts: u32,
     begun: Instant,
-    /// Since when the peer owes us something. Before the question our own pool is awaited.
-    asked_at: Option<Instant>,
+    awaits: Awaits,
+}
+
+/// What is awaited before an exchange goes on, and since when.
+#[derive(Clone, Copy, Debug)]
+enum Awaits {
+    /// Our own pool.
+    Ids(Instant),
+    /// What the peer owes us.
+    Peer(Instant),
 }
 
 impl Asking {
@@ -262,9 +274,14 @@ impl Asking {
     /// later.
     pub(crate) fn waits_for_ids(&self, now: Instant) -> Option<Instant> {
         match &self.exchange {
-            Some(exchange) => exchange.asked_at.is_none().then_some(Instant::START),
+            Some(exchange) => exchange.awaits_ids().then_some(Instant::START),
             None => (!self.candidates.is_empty() && self.next <= now).then_some(self.next),
         }
+    }
+
+    /// Whether the chain has had its time: what was last known of our pool has to do.
+    pub(crate) fn goes_on_without(&self, now: Instant) -> bool {
+        self.exchange.is_some_and(|exchange| exchange.awaits_ids() && exchange.due() <= now)
     }
 
     /// The next question. To be asked for only while our own pool is known.
@@ -284,19 +301,18 @@ impl Asking {
                 resume: from,
                 parts: 0,
                 begun: now,
-                asked_at: None,
+                awaits: Awaits::Ids(now),
             });
         }
-        let exchange = self.exchange.as_mut().filter(|exchange| exchange.asked_at.is_none())?;
-        exchange.asked_at = Some(now);
+        let exchange = self.exchange.as_mut().filter(|exchange| exchange.awaits_ids())?;
+        exchange.awaits = Awaits::Peer(now);
         exchange.parts += 1;
         Some((exchange.conn, exchange.part))
     }
 
     /// Whether this answers the question that is open.
     pub(crate) fn expects(&self, conn: ConnId, part: &PoolPart<'_>) -> bool {
-        let asked =
-            |it: &Exchange| it.conn == conn && it.asked_at.is_some() && it.part == part.asked;
+        let asked = |it: &Exchange| it.conn == conn && !it.awaits_ids() && it.part == part.asked;
         self.exchange.as_ref().is_some_and(asked)
     }
 
@@ -311,7 +327,7 @@ impl Asking {
             Some(next) => {
                 exchange.resume = if wants { part.asked.from } else { next };
                 exchange.part.from = next;
-                exchange.asked_at = None;
+                exchange.awaits = Awaits::Ids(now);
             }
             None => {
                 self.rest(now);
@@ -353,18 +369,26 @@ impl Asking {
         now: Instant,
     ) {
         let Some(exchange) = &mut self.exchange else { return };
-        let Some(asked_at) = &mut exchange.asked_at else { return };
-        *asked_at = brought(exchange.conn).map_or(*asked_at, |at| at.max(*asked_at));
-        if exchange.late_at().is_some_and(|at| at <= now) {
+        let Awaits::Peer(since) = &mut exchange.awaits else { return };
+        *since = brought(exchange.conn).map_or(*since, |at| at.max(*since));
+        if exchange.due() <= now {
             self.give_up(now);
         }
     }
 }
 
 impl Exchange {
-    fn late_at(&self) -> Option<Instant> {
-        let late_at = self.asked_at?.after(PART_PATIENCE);
-        Some(late_at.min(self.begun.after(EXCHANGE_PATIENCE)))
+    const fn awaits_ids(&self) -> bool {
+        matches!(self.awaits, Awaits::Ids(_))
+    }
+
+    /// When what is awaited is late.
+    fn due(&self) -> Instant {
+        let due = match self.awaits {
+            Awaits::Ids(since) => since.after(IDS_PATIENCE),
+            Awaits::Peer(since) => since.after(PART_PATIENCE),
+        };
+        due.min(self.begun.after(EXCHANGE_PATIENCE))
     }
 }
 
@@ -456,6 +480,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::address::Locality;
+    use crate::rng::Rng;
 
     fn id(lead: u64, rest: u8) -> Hash {
         let mut id = [rest; 32];
@@ -531,6 +557,32 @@ mod tests {
             let lacked = theirs.iter().filter(|id| ours.binary_search(id).is_err());
             prop_assert_eq!(resolved, lacked.copied().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn candidates_and_rests_are_bounded() {
+        let host = |index: u32| {
+            let [_, b, c, d] = index.to_be_bytes();
+            Locality::Internet.host(([10, b, c, d], 1).into())
+        };
+        let mut asking = Asking::new(Rng::from_seed([1; 32]));
+        for index in 0..200 {
+            asking.add(ConnId::new(index, 1), host(index), false, Instant::START);
+        }
+        assert_eq!(asking.candidates.len(), CANDIDATES_MAX);
+        let dialed = ConnId::new(500, 1);
+        asking.add(dialed, host(500), true, Instant::START);
+        assert_eq!((asking.candidates.len(), asking.candidates[0]), (CANDIDATES_MAX, dialed));
+        asking.candidates.clear();
+        for index in 0..2 * RESTS_MAX as u32 {
+            let now = Instant::from_micros(index.into());
+            asking.add(ConnId::new(index, 1), host(index), false, now);
+            assert!(asking.question(|_| Some(host(index)), now).is_some());
+            asking.give_up(now);
+            assert!(asking.rests.len() <= RESTS_MAX);
+        }
+        let rests = [0, 2 * RESTS_MAX as u32 - 1].map(|it| asking.rests.contains_key(&host(it)));
+        assert_eq!(rests, [false, true], "the eldest goes");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use codec::{GetPool, Hash, Kind, Message, PoolPart, Records};
 use crate::chain::{Request, ToChain};
 use crate::config::REQUESTS_WAITING_MAX;
 use crate::endpoint::{Endpoint, sealed};
-use crate::event::{ConnId, Credit, Direction};
+use crate::event::{ConnId, Direction};
 use crate::peer::Peer;
 use crate::pool::{missing, part_from};
 use crate::rates::Rate;
@@ -80,17 +80,11 @@ impl Endpoint {
 
     /// A peer asks for transactions of a part of our pool. They need no credit: they wait among its
     /// other requests.
-    pub(crate) fn on_want_pool(
-        &mut self,
-        conn: ConnId,
-        part: PoolPart<'_>,
-        _credit: &mut Credit,
-    ) -> bool {
+    pub(crate) fn on_want_pool(&mut self, conn: ConnId, part: PoolPart<'_>) {
         let refused = self.pool.on_wanted(conn, &part);
         self.counts.requests_refused += refused as u64;
         self.hand_out(conn);
         self.look_after(conn);
-        true
     }
 
     /// Puts some of what a peer wants of our pool among its requests; when all of it is there, it
@@ -133,7 +127,7 @@ impl Endpoint {
     fn compare_pools(&mut self) {
         let least = self.pool.asking.waits_for_ids(self.now).filter(|_| !self.stopping);
         let Some(least) = least else { return };
-        if !self.pool.is_fresh(least, self.now) {
+        if !self.pool.is_fresh(least, self.now) && !self.pool.asking.goes_on_without(self.now) {
             return self.want_ids();
         }
         let Self { pool, peers, config, now, .. } = self;

@@ -256,10 +256,12 @@ impl Relay {
 
     /// This peer did not get it after all.
     pub(crate) fn unmark(&mut self, slot: Option<PeerSlot>, payload: &Payload) {
-        let Some(slot) = slot.filter(|_| payload.kind().is_relay()) else { return };
+        if slot.is_none() || !payload.kind().is_relay() {
+            return;
+        }
         let print = self.fingerprint(payload.frame());
         if let Some(sequence) = self.lookup(print) {
-            self.inventory.unnote(slot, sequence);
+            self.unnote(slot, sequence);
         }
     }
 

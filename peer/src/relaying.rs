@@ -19,13 +19,14 @@ use crate::chain::{Request, Source, Verdict};
 use crate::coming::Coming;
 use crate::config::ConfigError;
 use crate::endpoint::{Endpoint, sealed};
-use crate::event::{ConnId, Credit, Output, Recipients};
+use crate::event::{ConnId, Output, Recipients};
 use crate::inventory::PeerSlot;
 use crate::peer::{Peer, Session};
 use crate::rates::TokenBucket;
 use crate::recent::{Learnt, Relayed};
 use crate::relay::Rows;
 use crate::requests::Class;
+use crate::seen::Sequence;
 use crate::time::Instant;
 
 /// How a payload spreads.
@@ -121,6 +122,11 @@ pub(crate) const fn class_of(kind: Kind) -> Option<Kind> {
     }
 }
 
+/// What a thing of this kind and id is in the tables.
+pub(crate) fn item_of(kind: Kind, id: Hash) -> Option<Item> {
+    class_of(kind).map(|kind| Item { kind, id })
+}
+
 impl Endpoint {
     /// Sends a payload to all that lack it and can have it, or tells them that it is here. Kinds
     /// that are not relayed go nowhere.
@@ -185,8 +191,7 @@ impl Endpoint {
                 if Form::of_version(session.agreement.version) != form {
                     return false;
                 }
-                let admitted = !session.requests.sends_archive()
-                    && pace.is_none_or(|pace| session.requests.take_pace(pace, now));
+                let admitted = session.admits(pace, now);
                 counts.relay_withheld += u64::from(!admitted);
                 admitted
             });
@@ -216,13 +221,13 @@ impl Endpoint {
         };
         if !parties.kernel.is_empty() {
             let kernel = sealed(network, &Message::TransactionKernel(item.id));
-            self.tell(kernel, rows, parties.kernel);
+            self.send_noted(kernel, rows.id, parties.kernel);
         }
         // A header that others send for this block is no news, whether we send it or not.
         let header = (grin && class == Kind::Block).then(|| payload.header(&self.config.network));
         if let Some(header) = header.flatten() {
             self.relay.open_body(&header);
-            self.tell(header, rows, parties.header);
+            self.send_noted(header, rows.id, parties.header);
         }
         self.offer_to(offer, Some(rows), parties.have);
     }
@@ -248,11 +253,7 @@ impl Endpoint {
             } else {
                 way(session, payload.kind(), by_id, grin)
             };
-            // One of ours does not count messages as grin does.
-            let pace = config.rates.grin_pace.filter(|_| !extended);
-            let admitted = !session.requests.sends_archive()
-                && pace.is_none_or(|pace| session.requests.take_pace(pace, now));
-            if !admitted {
+            if !session.admits(config.rates.grin_pace, now) {
                 counts.relay_withheld += 1;
                 continue;
             }
@@ -301,8 +302,8 @@ impl Endpoint {
                 Ok(copy) => {
                     // Another form has a row of its own, by which its echo is known.
                     let body = self.relay.open_body(&copy);
-                    for conn in to.iter().filter(|_| body != rows.body) {
-                        self.relay.note(self.slot_of(*conn), rows.body);
+                    if body != rows.body {
+                        self.note_all(&to, rows.body);
                     }
                     self.send_noted(copy, body, to);
                 }
@@ -311,30 +312,28 @@ impl Endpoint {
         }
     }
 
-    /// Sends an announcement to peers that then know of the item.
-    fn tell(&mut self, payload: Payload, rows: Rows, to: Vec<ConnId>) {
-        self.send_noted(payload, rows.id, to);
-    }
-
-    fn send_noted(&mut self, payload: Payload, row: crate::seen::Sequence, to: Vec<ConnId>) {
+    /// Sends a payload to peers that then have it, or word of it to peers that then know of it.
+    fn send_noted(&mut self, payload: Payload, row: Sequence, to: Vec<ConnId>) {
         if to.is_empty() {
             return;
         }
-        for conn in &to {
-            self.relay.note(self.slot_of(*conn), row);
-        }
+        self.note_all(&to, row);
         self.outbox.push_back(Output::Send { to: Recipients::Many(to), payload });
     }
 
     /// Tells peers of ours of an item, at the end of the turn.
     fn offer_to(&mut self, offer: Offer, rows: Option<Rows>, to: Vec<ConnId>) {
         if let Some(rows) = rows {
-            for conn in &to {
-                self.relay.note(self.slot_of(*conn), rows.id);
-            }
+            self.note_all(&to, rows.id);
         }
         if self.relaying.batches.have(offer, to) {
             self.send_batches();
+        }
+    }
+
+    fn note_all(&mut self, conns: &[ConnId], row: Sequence) {
+        for conn in conns {
+            self.relay.note(self.slot_of(*conn), row);
         }
     }
 
@@ -355,12 +354,22 @@ impl Endpoint {
             self.relay.note(slot, rows.body);
             self.relay.note(slot, rows.id);
         }
-        // A compact block is not the block, which may still be wanted.
         if kind == item.kind {
             let asked = self.offers.settle(item);
             self.unask_items(item.id, asked);
+        } else {
+            self.end_fetch(kind, item);
         }
         Some(learnt)
+    }
+
+    /// What was fetched is here, and the chain wants no more of it now. A compact block is not the
+    /// block, which may still be wanted.
+    fn end_fetch(&mut self, kind: Kind, item: Item) {
+        if kind == item.kind || self.offers.fetched_kind(&item) == Some(kind) {
+            let asked = self.offers.end_fetch(item);
+            self.unask_items(item.id, asked);
+        }
     }
 
     /// A header is about to go to all: from then on, having it says nothing.
@@ -390,12 +399,12 @@ impl Endpoint {
             }
             (None, kind) => (kind, payload.id()),
         };
-        let Some(class) = class_of(kind) else { return };
+        let Some(item) = item_of(kind, id) else { return };
         // In whatever form it was to go, and by whichever word.
         if let Some(relayed) = self.recent.get(kind, id) {
             self.relay.unnote(slot, relayed.sequence);
-        } else if kind != class {
-            self.relay.unmark_id(slot, &Item { kind: class, id });
+        } else if kind != item.kind {
+            self.relay.unmark_id(slot, &item);
         }
     }
 
@@ -406,13 +415,15 @@ impl Endpoint {
         let item = Item { kind: class, id: payload.id() };
         match verdict {
             Verdict::Accept => {}
-            Verdict::Keep | Verdict::Later if payload.kind() == class => {
+            Verdict::Keep if payload.kind() == class => {
                 self.settle_offer(payload.kind(), item, None);
             }
-            Verdict::Keep | Verdict::Later => {}
-            Verdict::Invalid => {
-                self.on_refused(item, from.conn);
+            Verdict::Keep => self.end_fetch(payload.kind(), item),
+            Verdict::Later => {
+                self.end_fetch(payload.kind(), item);
+                self.offers.untold(&item); // who has it is known when the chain wants it
             }
+            Verdict::Invalid => self.on_refused(item, from.conn),
         }
     }
 
@@ -423,9 +434,9 @@ impl Endpoint {
 
     /// This peer has this, whatever way we know it.
     pub(crate) fn note_holder(&mut self, conn: ConnId, kind: Kind, id: Hash) {
-        let Some(class) = class_of(kind) else { return };
+        let Some(item) = item_of(kind, id) else { return };
         let slot = self.slot_of(conn);
-        if let Some(row) = self.relay.id_row(&Item { kind: class, id }) {
+        if let Some(row) = self.relay.id_row(&item) {
             self.relay.note(slot, row);
         }
         if let Some(relayed) = self.recent.get(kind, id) {
@@ -438,7 +449,7 @@ impl Endpoint {
     /// Nothing is known of a transaction that is not public.
     #[must_use]
     pub fn knowledge(&self, kind: Kind, id: Hash) -> Option<Knowledge> {
-        let item = Item { kind: class_of(kind)?, id };
+        let item = item_of(kind, id)?;
         if let Some(relayed) = self.recent.get(kind, id) {
             let Learnt { from, at } = relayed.learnt;
             let peers = self.relay.holders(relayed.sequence).len();
@@ -469,14 +480,9 @@ impl Endpoint {
         true
     }
 
-    /// A peer asks for some. `false`: no credit, not consumed. They need none: what is not answered
-    /// at once waits among its other requests, or is refused.
-    pub(crate) fn on_want(
-        &mut self,
-        conn: ConnId,
-        items: Records<'_, Item>,
-        _credit: &mut Credit,
-    ) -> bool {
+    /// A peer asks for some. They need no credit: what is not answered at once waits among its
+    /// other requests, or is refused.
+    pub(crate) fn on_want(&mut self, conn: ConnId, items: Records<'_, Item>) {
         for item in items.iter() {
             if self.answer_from_recent(conn, item.kind, item.id) {
                 continue;
@@ -491,7 +497,6 @@ impl Endpoint {
             }
         }
         self.serve(conn);
-        true
     }
 
     /// The chain does not give a peer what it asked for.

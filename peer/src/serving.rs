@@ -225,7 +225,7 @@ impl Endpoint {
         {
             return self.want(to, Item { kind, id });
         }
-        let (now, pace) = (self.now, self.config.rates.grin_pace);
+        let (now, pace) = (self.now, self.pace_of(to));
         let full = kind == Kind::TxHashSetArchive
             && self.serving.archives_received + self.archives_asked() >= ARCHIVES_RECEIVED_MAX;
         let grin = self.config.network.format == PayloadFormat::Grin;
@@ -345,11 +345,10 @@ impl Endpoint {
         self.serve(to);
     }
 
-    /// The pace of answers to this peer: none for one of ours, which does not count messages as
-    /// grin does.
+    /// The pace of all that goes to this peer.
     fn pace_of(&self, conn: ConnId) -> Option<Rate> {
-        let extended = self.peers.get(conn).is_some_and(Peer::is_extended);
-        self.config.rates.grin_pace.filter(|_| !extended)
+        let session = self.peers.get(conn).and_then(Peer::session);
+        session.and_then(|session| session.pace(self.config.rates.grin_pace))
     }
 
     /// Sends what its pace lets through; what it kept is looked for at its time.
@@ -364,7 +363,7 @@ impl Endpoint {
 
     /// Counts a message that is sent whatever the pace.
     pub(crate) fn charge_pace(&mut self, conn: ConnId) {
-        let (pace, now) = (self.config.rates.grin_pace, self.now);
+        let (pace, now) = (self.pace_of(conn), self.now);
         if let Some((pace, requests)) = pace.zip(self.requests_mut(conn)) {
             requests.charge_pace(pace, now);
         }

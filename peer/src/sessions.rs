@@ -265,6 +265,7 @@ impl Endpoint {
         self.relay_joined(conn);
         self.stems_joined(conn);
         self.pool_joined(conn);
+        self.overlay_joined(conn);
         self.on_tips(Some(conn));
         self.schedule(conn);
     }
@@ -382,6 +383,7 @@ impl Endpoint {
             self.greeting.remove(group, conn);
         }
         self.dialer.on_closed(conn, reason, self.now);
+        self.overlay_left(conn, &peer);
         true
     }
 }

@@ -31,14 +31,14 @@ impl Endpoint {
     fn take_stem(&mut self, edge: Edge, payload: Payload) {
         let network = &self.config.network;
         let Some(payload) = as_kind(payload, Kind::StemTransaction, network) else { return };
-        let (reading, height, now) = (read(&payload, network), self.local().tip.height, self.now);
+        let (reading, height, now) = (read(&payload, network), self.tip.height, self.now);
         self.dandelion.take(edge, payload, reading, height, now);
         self.carry_out_orders();
     }
 
     /// A stem transaction came, before the chain has seen it. `false`: it is here already. If it
     /// was sent on, it came in a circle, and is fluffed.
-    pub(crate) fn on_stem(&mut self, _conn: ConnId, payload: &Payload) -> bool {
+    pub(crate) fn on_stem(&mut self, payload: &Payload) -> bool {
         if self.dandelion.is_idle() {
             return true;
         }
@@ -90,8 +90,7 @@ impl Endpoint {
 
     /// The tip changed: some lock heights may be reached.
     pub(crate) fn unlock_stems(&mut self) {
-        let height = self.local().tip.height;
-        self.dandelion.on_tip(height, self.now);
+        self.dandelion.on_tip(self.tip.height, self.now);
         self.carry_out_orders();
     }
 
@@ -132,10 +131,8 @@ impl Endpoint {
         let Some(session) = peers.get_mut(to).and_then(Peer::session_mut) else { return false };
         let version = session.agreement.version;
         let Ok(payload) = payload.convert(&config.network, version) else { return false };
-        let pace = config.rates.grin_pace;
-        // Behind an archive it would grow old, and its embargo end.
-        let admitted = !session.requests.sends_archive()
-            && pace.is_none_or(|pace| session.requests.take_pace(pace, *now));
+        // Behind an archive its embargo would end.
+        let admitted = session.admits(config.rates.grin_pace, *now);
         if admitted {
             // Of what goes to many, the driver tells what it had no room for.
             outbox.push_back(Output::Send { to: Recipients::Many(vec![to]), payload });

@@ -11,6 +11,7 @@ use crate::event::{ConnId, Direction};
 use crate::peer::Peer;
 use crate::serving::is_empty_headers;
 use crate::sync::{Facts, Order, Taken};
+use crate::table::Table;
 use crate::time::Instant;
 
 impl Endpoint {
@@ -21,25 +22,34 @@ impl Endpoint {
     }
 
     /// Asks the next peer, if nobody is being asked: of those that claim more work than we have one
-    /// of which no answer is owed, that claims the most, and that we dialled.
+    /// of which no answer is owed, that claims the most, and that we dialled. When that came to
+    /// nothing claims say nothing, and whom we dialled goes first.
     fn ask_for_headers(&mut self) {
         while let Some(locator) = self.sync.headers.unasked() {
             let Some(conn) = self.header_peer() else {
                 self.sync.headers.end();
                 return self.tell_once(ToChain::NoHeaders);
             };
-            let left = self.ask(conn, &Request::Headers(locator.iter().copied().collect()));
+            let request = Request::Headers(locator.iter().copied().collect());
+            let left = self.ask(conn, &request);
             self.sync.headers.asked(conn, left, self.now);
+            let Self { sync, peers, tip, .. } = self;
+            let again = sync.headers.silent(|conn| claims_more(peers, conn, *tip));
+            if let Some(conn) = again.filter(|conn| self.ask(*conn, &request)) {
+                self.sync.headers.asked_again(conn, self.now);
+            }
         }
     }
 
     fn header_peer(&mut self) -> Option<ConnId> {
         let Self { peers, sync, tip, .. } = self;
+        let in_vain = sync.headers.asked_in_vain();
         let claims = peers.iter().filter_map(|(conn, peer)| {
             let work = peer.session()?.agreement.tip.total_difficulty;
             let may = work > tip.total_difficulty && sync.headers.may_ask(conn);
             let inbound = peer.direction == Direction::Inbound;
-            may.then(|| ((sync.headers.has_missed(conn), u64::MAX - work, inbound), conn))
+            let least = if in_vain { 0 } else { u64::MAX - work };
+            may.then(|| ((sync.headers.failing(conn), least, inbound), conn))
         });
         let mut best: Vec<ConnId> = Vec::new();
         let mut best_rank = None;
@@ -80,7 +90,7 @@ impl Endpoint {
         for id in self.sync.blocks.want(height, ids, self.now) {
             self.tell_later(ToChain::Missing { kind: Kind::Block, id });
         }
-        self.sync.headers.forgive(|_| false);
+        self.sync.headers.on_blocks_wanted();
         self.ask_for_blocks();
     }
 
@@ -115,7 +125,10 @@ impl Endpoint {
         let bytes = payload.frame().len() as u64;
         let left_out = match self.sync.blocks.take(payload, from, self.now) {
             Taken::Not(payload) => return Some(payload),
-            Taken::Kept(left_out) => left_out,
+            Taken::Kept(left_out) => {
+                self.sync.headers.on_block(conn, self.now);
+                left_out
+            }
             Taken::Late(left_out) => {
                 self.counts.blocks_late += 1;
                 self.counts.duplicates += 1;
@@ -160,9 +173,7 @@ impl Endpoint {
         let Some(conn) = conn else {
             self.sync.behind.on_own_tip(self.tip, self.now);
             let Self { sync, peers, tip, .. } = self;
-            let work = |conn| Some(peers.get(conn)?.session()?.agreement.tip.total_difficulty);
-            let ours = tip.total_difficulty;
-            return sync.headers.forgive(|conn| work(conn).is_some_and(|work| work > ours));
+            return sync.headers.forgive(|conn| claims_more(peers, conn, *tip));
         };
         let Some(claim) = self.claim_of(conn) else { return };
         self.sync.behind.on_claim(claim, self.now);
@@ -195,9 +206,8 @@ impl Endpoint {
         }
         let Self { sync, peers, .. } = self;
         let excused = |conn| peers.get(conn).is_some_and(|peer| is_excused(peer, Kind::Headers));
-        if let Some(late) = sync.headers.take_late(now, excused) {
-            self.on_no_header(late);
-        }
+        let late = [(); 2].map(|()| sync.headers.take_late(now, excused));
+        late.into_iter().flatten().for_each(|late| self.on_no_header(late));
         if self.sync.blocks.deadline().is_some_and(|due| due <= now) {
             self.ask_for_blocks();
         }
@@ -321,6 +331,12 @@ impl Endpoint {
         }
         self.sync.blocks.give_up(all_refused, self.now);
     }
+}
+
+/// Whether this peer claims more work than our tip has.
+fn claims_more(peers: &Table<Peer>, conn: ConnId, tip: ChainTip) -> bool {
+    let session = peers.get(conn).and_then(Peer::session);
+    session.is_some_and(|it| it.agreement.tip.total_difficulty > tip.total_difficulty)
 }
 
 /// Whether a peer that owes an answer of this kind is not late: we do not read it, or the answer

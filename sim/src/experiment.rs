@@ -9,8 +9,13 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub mod dandelion;
+pub mod death;
+pub mod eclipse;
 pub mod memory;
+mod overlay;
+pub mod peer_sampling;
 pub mod relay;
+pub mod split_memory;
 
 /// What an experiment found.
 #[derive(Clone, Debug)]

@@ -14,6 +14,15 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// The node's process stands still for a while, as after SIGSTOP: it gets nothing and none of
+    /// its timers run; then it gets all of it. Its system goes on: it takes connections and bytes,
+    /// and sends what was queued.
+    Pause {
+        /// Which one.
+        node: NodeId,
+        /// For how long.
+        lasts: Duration,
+    },
     /// One connection of this node breaks, any of them; what was on its way is lost.
     Reset {
         /// Which node.
@@ -45,6 +54,8 @@ pub enum Fault {
     Restart {
         /// Which one.
         node: NodeId,
+        /// It gets what the earlier ones kept: addresses, bans, anchors.
+        with_store: bool,
     },
     /// The node says goodbye to everybody, and its process ends.
     Leave {

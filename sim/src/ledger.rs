@@ -2,8 +2,15 @@
 //!
 //! An item is what somebody wanted spread; an entry is a body that holds one, or, aggregated,
 //! several. The invariant of a run: each node's chain gets each entry at most once in public, and
-//! each item at least once. An answer is the exception that the vocabulary with the chain makes: it
-//! is delivered whatever was seen before, and counted here where it was of no use.
+//! each item at least once.
+//!
+//! One exception is in the nature of policies that send bodies unasked, such as
+//! [`Policy::Sqrt`](peer::Policy): an answer may cross such a body. The id of a long one is not
+//! computed when it comes, for that would hold up the loop, so whoever was asked for it is waited
+//! for until the chain has judged it; and the chain may ask for what it was told of while the body
+//! is on its way to it. The answer is then a second copy, and is counted. Where bodies come asked
+//! alone, as by [`Policy::Announce`](peer::Policy) among those that speak the extension, a second
+//! copy is an error.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,6 +61,8 @@ pub(crate) struct Entry {
     /// Whose chain has it in public, and whose as a stem transaction.
     pub(crate) holders: Bits,
     pub(crate) stems: Bits,
+    /// To whose chain it came unasked.
+    unasked: Bits,
 }
 
 /// When an item had come to so many of the nodes, from its birth on.
@@ -143,8 +152,8 @@ impl Ledger {
         let (entry, id) = (self.entries.len(), payload.id());
         members.iter().for_each(|item| self.items[*item].entries.push(entry));
         self.by_id.insert(id, entry);
-        let (holders, stems) = (Bits::new(self.nodes), Bits::new(self.nodes));
-        self.entries.push(Entry { payload, id, members, holders, stems });
+        let [holders, stems, unasked] = [(); 3].map(|()| Bits::new(self.nodes));
+        self.entries.push(Entry { payload, id, members, holders, stems, unasked });
         entry
     }
 
@@ -181,13 +190,17 @@ impl Ledger {
     ) -> bool {
         let Self { nodes, items, entries, .. } = self;
         if !entries[entry].holders.add(node) {
-            if way == Way::Came(Freshness::Requested) {
+            let unasked = entries[entry].unasked.has(node);
+            if unasked && way == Way::Came(Freshness::Requested) {
                 self.asked_again += 1;
                 return false;
             }
             let since = now.since(items[entries[entry].members[0]].born);
             self.error(format!("node {node} got entry {entry} twice, {way:?}, {since:?} old"));
             return false;
+        }
+        if matches!(way, Way::Came(Freshness::New | Freshness::PerhapsLongAgo)) {
+            entries[entry].unasked.add(node);
         }
         let mut fresh = false;
         for item in &entries[entry].members {
@@ -269,7 +282,7 @@ impl Ledger {
         self.items.iter().map(|item| u64::from(item.stem_hops)).sum()
     }
 
-    /// Answers that came to a chain which had by then what it had asked for.
+    /// Answers that came to a chain which had got the same unasked meanwhile.
     #[must_use]
     pub const fn asked_again(&self) -> u64 {
         self.asked_again
@@ -331,6 +344,19 @@ mod tests {
         assert_eq!(micros, [99, 197, 199]);
         assert!(!ledger.note_public(Instant::from_micros(900), 7, entry, Way::Fluffed));
         assert!(ledger.spreads().unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn a_second_answer_is_an_error_unless_the_first_copy_came_unasked() {
+        let [new, asked] = [Freshness::New, Freshness::Requested].map(Way::Came);
+        for (first, sound) in [(new, true), (asked, false), (Way::Made, false)] {
+            let mut ledger = Ledger::new(1);
+            let now = Instant::START;
+            let entry = ledger.add_item(now, 0, payload(0));
+            assert!(ledger.note_public(now, 0, entry, first));
+            assert!(!ledger.note_public(now, 0, entry, asked));
+            assert_eq!((ledger.spreads().is_ok(), ledger.asked_again()), (sound, sound.into()));
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //!   [`Fault`]s. It contains no protocol.
 //! - A [`Script`] plays the chains of all nodes. [`Chains`] is the one of the experiments: it takes
 //!   what is valid, answers what it is asked, and keeps the [`Ledger`] of who has what.
+//! - [`swarm`]: what one seed makes up, nodes, traffic and faults, and the laws that must hold.
+//! - [`machines`]: the machines of the overlay alone, a hundred thousand of them; [`graph`]: what
+//!   the graphs are like that they make.
 //! - [`experiment`]: questions, each with its answer computed from the data against a criterion.
 //!
 //! Invariant: the same seed and the same parameters give the same bytes.
@@ -13,10 +16,13 @@
 
 mod chains;
 mod dice;
+mod digest;
 pub mod experiment;
 mod fault;
+pub mod graph;
 mod ledger;
 mod link;
+pub mod machines;
 mod model;
 mod network;
 mod node;
@@ -25,6 +31,8 @@ mod runs;
 mod schedule;
 mod spies;
 mod stats;
+mod store;
+pub mod swarm;
 pub mod topology;
 mod traffic;
 
@@ -33,7 +41,7 @@ pub use dice::rng;
 pub use fault::Fault;
 pub use ledger::{ItemId, Ledger, Spread};
 pub use model::{Credits, Cuts, Latency, Model, SEGMENT_BYTES, SEGMENT_OVERHEAD};
-pub use network::{Answers, Network, NodeId, Script};
+pub use network::{Answers, Network, NodeId, Plant, Script};
 pub use plot::{Band, Chart};
 pub use runs::{Table, in_parallel};
 pub use spies::{Guess, Spies};

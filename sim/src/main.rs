@@ -1,13 +1,16 @@
 //! Asks a simulated network a question, and prints the answer.
 //!
-//! The exit code is 0 if the run was sound and its criterion holds, 1 if a run was not sound, 2 if
-//! the criterion does not hold.
+//! The exit code is 0 if the run was sound and its criterion holds, 1 if a run was not sound or a
+//! law of swarms did not hold, 2 if the criterion does not hold.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sim::experiment::{dandelion, memory, relay};
+use sim::experiment::{
+    Report, dandelion, death, eclipse, memory, peer_sampling, relay, split_memory,
+};
+use sim::swarm::commands;
 
 /// Whole endpoints over a simulated network, in virtual time.
 #[derive(Parser)]
@@ -18,22 +21,72 @@ struct Flags {
 
 #[derive(Subcommand)]
 enum Question {
+    /// Asks a question, and judges the answer.
+    #[command(subcommand)]
+    Experiment(Experiment),
+    /// Do the laws hold in the swarms of these seeds?
+    Swarm(commands::Swarm),
+    /// What happens in the swarm of one seed?
+    Replay(commands::Replay),
+    /// Which of its faults does the swarm of this seed need to fail?
+    Shrink(commands::Replay),
+    /// Is there a seed whose swarm fails? Seed after seed, until one does or the time is over.
+    Soak(commands::Soak),
+}
+
+#[derive(Subcommand)]
+enum Experiment {
     /// How well is it hidden who made a transaction, and at what cost?
     Dandelion(dandelion::Parameters),
     /// How fast do payloads spread, and at what cost?
     Relay(relay::Parameters),
     /// What does an endpoint with small pools take?
     Memory(memory::Parameters),
+    /// What graphs does peer sampling make, and are the claims about them true?
+    PeerSampling(peer_sampling::Parameters),
+    /// Do dead nodes vanish from an overlay, and does the rest hold together?
+    Death(death::Parameters),
+    /// Does an overlay grow together again after a split?
+    SplitMemory(split_memory::Parameters),
+    /// How many places of honest views can liars gain?
+    Eclipse(eclipse::Parameters),
+}
+
+impl Experiment {
+    fn report(&self) -> Result<Report, String> {
+        match self {
+            Self::Dandelion(parameters) => dandelion::experiment(parameters),
+            Self::Relay(parameters) => relay::experiment(parameters),
+            Self::Memory(parameters) => memory::experiment(parameters),
+            Self::PeerSampling(parameters) => peer_sampling::experiment(parameters),
+            Self::Death(parameters) => death::experiment(parameters),
+            Self::SplitMemory(parameters) => split_memory::experiment(parameters),
+            Self::Eclipse(parameters) => eclipse::experiment(parameters),
+        }
+    }
 }
 
 /// The exit code of a sound run whose criterion does not hold.
 const DOES_NOT_HOLD: u8 = 2;
 
+/// Of a swarm: a law that does not hold is no answer to a question, but a bug.
+fn said(answer: Result<String, String>) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let (text, code) = match answer {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(text) => (text, ExitCode::FAILURE),
+    };
+    let _ = out.write_all(text.as_bytes());
+    code
+}
+
 fn main() -> ExitCode {
     let report = match Flags::parse().question {
-        Question::Dandelion(parameters) => dandelion::experiment(&parameters),
-        Question::Relay(parameters) => relay::experiment(&parameters),
-        Question::Memory(parameters) => memory::experiment(&parameters),
+        Question::Experiment(which) => which.report(),
+        Question::Swarm(parameters) => return said(commands::swarm(&parameters)),
+        Question::Replay(parameters) => return said(commands::replay(&parameters)),
+        Question::Shrink(parameters) => return said(commands::shrink(&parameters)),
+        Question::Soak(parameters) => return said(commands::soak(&parameters)),
     };
     match report {
         Ok(report) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use peer::Rng;
 
 use crate::dice::Dice;
+use crate::network::NodeId;
 
 /// How long a byte is on its way over a link, in one direction. Drawn once for each link.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -20,17 +21,41 @@ pub enum Latency {
         /// Standard deviation of the logarithm.
         sigma: f64,
     },
+    /// Nodes are in six parts of the world, by turns, and a link takes what its ends are apart.
+    Regions,
 }
+
+/// One-way delays in milliseconds between, and within, the east and the west of North America,
+/// South America, Europe, East Asia and Oceania. Half of what cloud providers publish as the
+/// median round trips between their regions there (Virginia, California, São Paulo, Frankfurt,
+/// Tokyo, Sydney), rounded.
+const REGIONS: [[u64; 6]; 6] = [
+    [5, 31, 57, 45, 74, 100],
+    [31, 5, 87, 74, 54, 70],
+    [57, 87, 5, 102, 128, 155],
+    [45, 74, 102, 5, 112, 145],
+    [74, 54, 128, 112, 5, 52],
+    [100, 70, 155, 145, 52, 5],
+];
+
+/// The last mile of both ends, in a hundredth of the delay: up to so much comes on top.
+const LAST_MILE_PERCENT: u64 = 30;
 
 /// Longest latency that is drawn, since the tail of a log-normal one has no end. Guess: more than
 /// any path on earth.
 const LATENCY_MAX: Duration = Duration::from_secs(2);
 
 impl Latency {
-    /// The latency of one link.
+    /// The latency of one link between these nodes.
     #[must_use]
-    pub fn draw(&self, rng: &mut Rng) -> Duration {
+    pub fn draw(&self, ends: [NodeId; 2], rng: &mut Rng) -> Duration {
         match *self {
+            Self::Regions => {
+                let [from, to] = ends.map(|node| node % REGIONS.len());
+                let micros = 1_000 * REGIONS[from][to];
+                let more = rng.below(micros * LAST_MILE_PERCENT / 100 + 1);
+                Duration::from_micros(micros + more)
+            }
             Self::Constant(latency) => latency,
             Self::Uniform(least, most) => {
                 let span = most.saturating_sub(least).as_micros() as u64;
@@ -132,16 +157,29 @@ mod tests {
     fn latencies_are_where_they_are_said_to_be() {
         let mut rng = Rng::from_seed([1; 32]);
         let ms = Duration::from_millis;
-        assert_eq!(Latency::Constant(ms(7)).draw(&mut rng), ms(7));
+        assert_eq!(Latency::Constant(ms(7)).draw([0, 1], &mut rng), ms(7));
         let uniform = Latency::Uniform(ms(10), ms(20));
-        assert!((0..1_000).all(|_| (ms(10)..=ms(20)).contains(&uniform.draw(&mut rng))));
+        assert!((0..1_000).all(|_| (ms(10)..=ms(20)).contains(&uniform.draw([0, 1], &mut rng))));
         let skew = Latency::LogNormal { median: ms(50), sigma: 0.5 };
-        let mut drawn: Vec<_> = (0..4_001).map(|_| skew.draw(&mut rng)).collect();
+        let mut drawn: Vec<_> = (0..4_001).map(|_| skew.draw([0, 1], &mut rng)).collect();
         drawn.sort_unstable();
         assert!((ms(47)..ms(53)).contains(&drawn[2_000]), "{:?}", drawn[2_000]);
         // One standard deviation above the median: 50 ms e^0.5.
         let above = drawn[4_001 * 841 / 1_000];
         assert!((ms(77)..ms(88)).contains(&above), "{above:?}");
+    }
+
+    #[test]
+    fn regions_are_as_far_from_each_other_both_ways() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for (from, row) in REGIONS.iter().enumerate() {
+            for (to, millis) in row.iter().enumerate() {
+                assert_eq!(*millis, REGIONS[to][from]);
+                let least = Duration::from_millis(*millis);
+                let drawn = Latency::Regions.draw([from + 6, to], &mut rng);
+                assert!((least..=least.mul_f64(1.3)).contains(&drawn), "{drawn:?}");
+            }
+        }
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use codec::Payload;
 use peer::{
-    CloseReason, Config, ConnId, Credit, Endpoint, FromChain, Input, Instant, Output, Recipients,
-    Rng, ToChain,
+    ChainTip, CloseReason, Config, ConnId, Credit, Endpoint, FromChain, Input, Instant, Output,
+    Recipients, Rng, ToChain,
 };
 
 use crate::dice;
+use crate::digest::Digest;
 use crate::fault::Fault;
 use crate::link::{Link, Segment};
 use crate::model::{Credits, Model};
@@ -24,12 +25,36 @@ use crate::traffic::Traffic;
 mod arriving;
 mod dialing;
 mod faulty;
+mod looking;
+mod pausing;
+mod plants;
+
+pub use plants::Plant;
 
 /// A node, by its place.
 pub type NodeId = usize;
 
 /// What the chain of a node says, each after so long.
-pub type Answers = Vec<(Duration, FromChain)>;
+#[derive(Default)]
+pub struct Answers(Vec<(Duration, Answer)>);
+
+/// One word of a chain.
+pub(crate) enum Answer {
+    Command(FromChain),
+    Tip(ChainTip),
+}
+
+impl Answers {
+    /// It says this after so long.
+    pub fn push(&mut self, (wait, command): (Duration, FromChain)) {
+        self.0.push((wait, Answer::Command(command)));
+    }
+
+    /// It has this tip after so long.
+    pub fn tip(&mut self, wait: Duration, tip: ChainTip) {
+        self.0.push((wait, Answer::Tip(tip)));
+    }
+}
 
 /// Plays the chains of all nodes, and sees what arrives.
 pub trait Script {
@@ -39,6 +64,15 @@ pub trait Script {
     /// The last byte of a frame reached a node. Nothing follows from it: who looks on learns what
     /// the node itself could.
     fn on_frame(&mut self, now: Instant, from: NodeId, to: NodeId, frame: &Payload);
+
+    /// A node heard something about a topic.
+    fn on_told(&mut self, _now: Instant, _node: NodeId, _topic: &[u8], _data: &[u8]) {}
+
+    /// A process of this node begins.
+    fn on_start(&mut self, _now: Instant, _node: NodeId, _answers: &mut Answers) {}
+
+    /// A connection of a node ended, by its own doing or not.
+    fn on_closed(&mut self, _now: Instant, _node: NodeId, _remote: NodeId, _reason: CloseReason) {}
 }
 
 /// What happens at an instant.
@@ -62,9 +96,11 @@ pub(crate) enum Event {
     /// Who was dialled has the connection.
     Accepted { link: usize },
     /// The chain of a node says something.
-    Command { node: NodeId, life: u32, command: FromChain },
+    Command { node: NodeId, life: u32, answer: Answer },
     /// A name is not known to anybody.
     Unresolved { node: NodeId, life: u32, name: Box<str> },
+    /// A process goes on that stood still.
+    Resume { node: NodeId },
     /// Something goes wrong.
     Fault(Fault),
     /// It is over.
@@ -75,6 +111,12 @@ pub(crate) enum Event {
 enum Deferred {
     Dropped(ConnId, Payload),
 }
+
+/// Wakes of one node at one instant that are too many: a deadline that does not pass.
+const WAKES_MAX: u32 = 1_000;
+
+/// How often room is made for what waits within one input; more is a wish that nothing fulfils.
+const ROOMS_MAX: u32 = 100_000;
 
 /// Frames that one connection may have handled at once, as in a turn of the engine.
 const FRAMES_PER_RECEIVE: u32 = 256;
@@ -94,6 +136,10 @@ pub struct Network<S> {
     cuts: Rng,
     credits: Rng,
     faults: Rng,
+    plants: Rng,
+    plant: Option<Plant>,
+    digest: Option<Digest>,
+    dropped: u64,
     answers: Answers,
     deferred: Vec<Deferred>,
     /// Plays the chains.
@@ -126,7 +172,11 @@ impl<S: Script> Network<S> {
             cuts: root.fork("cuts"),
             credits: root.fork("credits"),
             faults: root.fork("faults"),
-            answers: Vec::new(),
+            plants: root.fork("plants"),
+            plant: None,
+            digest: None,
+            dropped: 0,
+            answers: Answers::default(),
             deferred: Vec::new(),
             script,
         }
@@ -153,7 +203,7 @@ impl<S: Script> Network<S> {
         let addr = Self::addr(node, config.network.port);
         self.by_addr.insert(addr, node);
         self.nodes.push(Node::new(config, addr));
-        self.start(node);
+        self.start(node, false);
         node
     }
 
@@ -210,7 +260,19 @@ impl<S: Script> Network<S> {
 
     /// The chain of a node says something, now.
     pub fn command(&mut self, node: NodeId, command: FromChain) {
-        self.feed(node, Input::FromChain(command));
+        let life = self.nodes[node].life;
+        self.carry_out(Event::Command { node, life, answer: Answer::Command(command) });
+    }
+
+    /// The chain of a node says this, each after so long.
+    pub fn answer(&mut self, node: NodeId, answers: Answers) {
+        self.answers = answers;
+        self.schedule_answers(node);
+    }
+
+    /// A node says something about a topic, now.
+    pub fn publish(&mut self, node: NodeId, topic: &[u8], data: &[u8]) {
+        self.feed(node, Input::Publish { topic, data });
     }
 
     /// Lets time pass.
@@ -223,6 +285,7 @@ impl<S: Script> Network<S> {
     }
 
     fn carry_out(&mut self, event: Event) {
+        let Some(event) = self.put_off(event) else { return };
         match event {
             Event::Wake { node } => self.on_wake(node),
             Event::Arrive { link, side, segment } => self.on_arrive(link, side, segment),
@@ -238,25 +301,38 @@ impl<S: Script> Network<S> {
                 self.feed_life(from, life, Input::DialFailed { addr });
             }
             Event::Accepted { link } => self.on_accepted(link),
-            Event::Command { node, life, command } => {
+            Event::Command { node, life, answer: Answer::Command(command) } => {
                 self.feed_life(node, life, Input::FromChain(command));
+            }
+            Event::Command { node, life, answer: Answer::Tip(tip) } => {
+                self.feed_life(node, life, Input::Tip(tip));
             }
             Event::Unresolved { node, life, name } => {
                 self.feed_life(node, life, Input::Resolved { name, addrs: Vec::new() });
             }
+            Event::Resume { node } => self.resume(node),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Release => self.release_all(),
         }
     }
 
-    /// A process of this node begins.
-    fn start(&mut self, node: NodeId) {
+    /// A process of this node begins. All instants of a run are on one clock, and so is the wall
+    /// clock that a configuration tells: what is kept is as old as it is.
+    fn start(&mut self, node: NodeId, with_store: bool) {
         let mut seed = [0; 32];
         self.seeds.fill(&mut seed);
         let endpoint = Endpoint::new(self.nodes[node].config.clone(), seed);
         self.nodes[node].endpoint = Some(Box::new(endpoint));
+        if with_store {
+            let restored = self.nodes[node].store.restored();
+            self.feed(node, Input::Restored(restored));
+        }
         // A new endpoint begins its own time with the first input.
         self.feed(node, Input::Timeout);
+        let mut answers = std::mem::take(&mut self.answers);
+        self.script.on_start(self.now, node, &mut answers);
+        self.answers = answers;
+        self.schedule_answers(node);
     }
 
     fn feed_life(&mut self, node: NodeId, life: u32, input: Input<'_>) {
@@ -274,7 +350,8 @@ impl<S: Script> Network<S> {
     }
 
     fn settle(&mut self, node: NodeId) {
-        loop {
+        for rooms in 0.. {
+            assert!(rooms < ROOMS_MAX, "node {node} wants room without end");
             while let Some(output) = self.poll_output(node) {
                 self.perform(node, output);
             }
@@ -298,6 +375,10 @@ impl<S: Script> Network<S> {
                 None => break,
             }
         }
+        let Node { endpoint, store, .. } = &mut self.nodes[node];
+        if let Some(endpoint) = endpoint {
+            store.take_from(endpoint);
+        }
         self.pump(node);
         self.watch(node);
     }
@@ -307,6 +388,9 @@ impl<S: Script> Network<S> {
     }
 
     fn perform(&mut self, node: NodeId, output: Output) {
+        if let Some(digest) = &mut self.digest {
+            digest.note(self.now, node, &output);
+        }
         match output {
             Output::Send { to: Recipients::One(conn), payload } => {
                 self.send(node, conn, payload);
@@ -318,10 +402,11 @@ impl<S: Script> Network<S> {
                     }
                 }
             }
-            Output::Close { conn, .. } => self.close(node, conn),
+            Output::Close { conn, reason } => self.close(node, conn, reason),
             Output::Dial { addr } => self.dial(node, addr),
             Output::ToChain(event) => self.tell(node, event),
             Output::Opens { .. } => {} // nobody packs here
+            Output::Told { topic, data } => self.script.on_told(self.now, node, &topic, &data),
             Output::Resolve { name } => {
                 let life = self.nodes[node].life;
                 self.schedule.push(self.now, Event::Unresolved { node, life, name });
@@ -332,31 +417,41 @@ impl<S: Script> Network<S> {
     fn tell(&mut self, node: NodeId, event: ToChain) {
         let mut answers = std::mem::take(&mut self.answers);
         self.script.on_event(self.now, node, event, &mut answers);
-        let life = self.nodes[node].life;
-        for (wait, command) in answers.drain(..) {
-            self.schedule.push(self.now.after(wait), Event::Command { node, life, command });
-        }
         self.answers = answers;
+        self.schedule_answers(node);
+    }
+
+    fn schedule_answers(&mut self, node: NodeId) {
+        let life = self.nodes[node].life;
+        for (wait, answer) in self.answers.0.drain(..) {
+            self.schedule.push(self.now.after(wait), Event::Command { node, life, answer });
+        }
     }
 
     /// Queues a payload; gives it back if there was no room.
     fn send(&mut self, node: NodeId, conn: ConnId, payload: Payload) -> Option<Payload> {
         let found = self.nodes[node].link_of(conn);
         let (link, side) = found.expect("the core sends to connections that it was told of");
+        if self.loses(&payload) {
+            return None;
+        }
         let pipe = &mut self.links[link].pipes[1 - side];
         let dropped = pipe.push(payload, self.model.queue_bytes_max);
+        self.dropped += u64::from(dropped.is_some());
         self.list(link, 1 - side);
         dropped
     }
 
     /// The core ended it: its last words leave, if it has any.
-    fn close(&mut self, node: NodeId, conn: ConnId) {
+    fn close(&mut self, node: NodeId, conn: ConnId, reason: CloseReason) {
         let found = self.nodes[node].link_of(conn);
         let (link, side) = found.expect("the core closes a connection once");
         self.nodes[node].forget(conn);
         self.links[link].pipes[side].abandoned = true;
         self.links[link].pipes[1 - side].say_goodbye();
         self.list(link, 1 - side);
+        let remote = self.links[link].ends[1 - side].node;
+        self.script.on_closed(self.now, node, remote, reason);
     }
 
     /// Puts a pipe in the line of its writer, if it has something to be sent.
@@ -413,6 +508,10 @@ impl<S: Script> Network<S> {
             return; // watched anew for an earlier instant
         }
         self.nodes[node].wake_at = None;
+        let (at, count) = self.nodes[node].woken;
+        let count = if at == self.now { count + 1 } else { 1 };
+        assert!(count < WAKES_MAX, "a deadline of node {node} does not pass");
+        self.nodes[node].woken = (self.now, count);
         self.feed(node, Input::Timeout);
     }
 
@@ -428,6 +527,11 @@ impl<S: Script> Network<S> {
         self.list(link, 1 - side);
         if self.nodes[end.node].link_of(end.conn) == Some((link, side)) {
             self.nodes[end.node].forget(end.conn);
+            let remote = self.links[link].ends[1 - side].node;
+            self.script.on_closed(self.now, end.node, remote, reason);
+            if self.conceals_close() {
+                return;
+            }
             self.feed(end.node, Input::Closed { conn: end.conn, reason });
         }
     }

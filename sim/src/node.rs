@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use peer::{Config, ConnId, Endpoint, Instant};
 
+use crate::network::Event;
+use crate::store::Store;
+
 /// A node and its part of the links.
 pub(crate) struct Node {
     /// `None`: no process is there.
@@ -24,8 +27,15 @@ pub(crate) struct Node {
     pub(crate) inward_free_at: Instant,
     pub(crate) stalled_until: Instant,
     pub(crate) refuses_until: Instant,
+    /// Until when the process stands still, and what happened to it meanwhile.
+    pub(crate) paused_until: Option<Instant>,
+    pub(crate) backlog: VecDeque<Event>,
+    /// What its processes kept.
+    pub(crate) store: Store,
     /// The instant of the wake event that counts.
     pub(crate) wake_at: Option<Instant>,
+    /// The instant of the last wake, and how many there were at it.
+    pub(crate) woken: (Instant, u32),
 }
 
 /// A place for connections, one after the other.
@@ -51,7 +61,11 @@ impl Node {
             inward_free_at: Instant::START,
             stalled_until: Instant::START,
             refuses_until: Instant::START,
+            paused_until: None,
+            backlog: VecDeque::new(),
+            store: Store::default(),
             wake_at: None,
+            woken: (Instant::START, 0),
         }
     }
 

@@ -18,9 +18,13 @@ fn chains(nodes: usize, seed: u64) -> Chains {
 
 /// A network whose connections stand.
 fn standing(model: Model, nodes: usize, seed: u64) -> Network<Chains> {
+    standing_with(model, nodes, seed, topology::quiet_config())
+}
+
+fn standing_with(model: Model, nodes: usize, seed: u64, config: Config) -> Network<Chains> {
     let dials = topology::random_dials(nodes, 3, &mut sim::rng(seed));
     let mut network = Network::new(model, chains(nodes, seed), seed);
-    topology::build(&mut network, &dials, |_| topology::quiet_config());
+    topology::build(&mut network, &dials, |_| config.clone());
     topology::establish(&mut network, &dials).unwrap();
     network
 }
@@ -140,9 +144,44 @@ fn a_stall_delays_and_loses_nothing() {
 }
 
 #[test]
+fn a_pause_delays_and_loses_nothing_and_is_shorter_than_patience() {
+    let mut network = standing(Model::default(), 30, 5);
+    let (before, lasts) = (network.established(), Duration::from_secs(4));
+    network.schedule(network.now(), Fault::Pause { node: 7, lasts });
+    run_for(&mut network, MS(1));
+    publish(&mut network, 0, Kind::Transaction, 50_000);
+    // What its chain says meanwhile waits too.
+    publish(&mut network, 7, Kind::Transaction, 500);
+    run_for(&mut network, Duration::from_secs(20));
+    let spreads = network.script.ledger.spreads().unwrap();
+    assert!(spreads[0].most >= lasts - MS(1) && spreads[0].half < lasts / 2, "{spreads:?}");
+    assert!(spreads[1].half >= lasts - MS(1), "{spreads:?}");
+    assert_eq!(network.established(), before);
+}
+
+#[test]
+fn who_comes_back_with_its_store_knows_whom_it_knew() {
+    let counts = [false, true].map(|with_store| {
+        let mut config = topology::quiet_config();
+        config.locality = peer::Locality::Internet;
+        config.started = peer::UnixTime::from_secs(1_700_000_000);
+        let mut network = standing_with(Model::default(), 30, 8, config);
+        network.schedule(network.now(), Fault::Crash { node: 3 });
+        network.schedule(network.now(), Fault::Restart { node: 3, with_store });
+        run_for(&mut network, MS(1));
+        let (new, tried) = network.endpoint(3).unwrap().address_counts();
+        new + tried
+    });
+    assert!(counts[0] == 0 && counts[1] >= 3, "{counts:?}");
+}
+
+#[test]
 fn nothing_gets_through_a_partition_until_it_heals() {
+    // Whoever is told of an id alone has to ask, and in one direction nobody can.
+    let mut config = topology::quiet_config();
+    config.relay.unasked_bytes_max = 1_000;
     for one_way in [false, true] {
-        let mut network = standing(Model::default(), 30, 6);
+        let mut network = standing_with(Model::default(), 30, 6, config.clone());
         let members: Vec<NodeId> = (0..15).collect();
         let lasts = Duration::from_secs(10);
         network.schedule(network.now(), Fault::Partition { members, one_way, lasts });
@@ -168,8 +207,8 @@ fn who_crashes_is_missed_and_who_comes_back_is_dialled_again() {
     assert!(network.endpoint(3).is_none() && network.endpoint(4).is_none());
     assert!(network.established() < before - 6, "two nodes have at least three links each");
     let now = network.now();
-    network.schedule(now, Fault::Restart { node: 3 });
-    network.schedule(now, Fault::Restart { node: 4 });
+    network.schedule(now, Fault::Restart { node: 3, with_store: false });
+    network.schedule(now, Fault::Restart { node: 4, with_store: true });
     // Those that said goodbye are dialled again after half a minute, the others after seconds.
     run_for(&mut network, Duration::from_secs(900));
     assert_eq!(network.established(), before);

@@ -28,8 +28,6 @@ pub(super) struct Tally {
     pub(super) distinct: AtomicU64,
     /// Payloads that came again, or with other bytes.
     pub(super) wrong: AtomicU64,
-    /// Plain bytes that workers packed.
-    pub(super) packed_bytes: AtomicU64,
 }
 
 /// Which payloads came, and whether they were right.

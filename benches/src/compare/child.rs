@@ -19,18 +19,21 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a server and waits until it listens.
-    pub(super) fn start(server: Server, connections: u32, directory: &Path) -> io::Result<Self> {
+    /// Starts a server and waits until it listens. The engine alone can be one that is told when to
+    /// pack.
+    pub(super) fn start(
+        server: Server,
+        connections: u32,
+        packs: bool,
+        directory: &Path,
+    ) -> io::Result<Self> {
         let mut command = match server {
             Server::Libuv => Command::new(libuv::program(directory)),
-            Server::Engine
-            | Server::EnginePacking
-            | Server::TokioPlain
-            | Server::TokioSeen
-            | Server::TokioUring => {
+            Server::Engine | Server::TokioPlain | Server::TokioSeen | Server::TokioUring => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", server.name(), "--connections"]);
                 command.arg(connections.to_string());
+                command.args(packs.then_some("--packs"));
                 command
             }
         };
@@ -46,16 +49,34 @@ impl Running {
         Ok(running)
     }
 
+    /// Number of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time that its network thread has used so far, in nanoseconds.
     pub(super) fn cpu_ns(&self) -> io::Result<u64> {
-        system::cpu_ns(self.child.id(), self.server.network_thread())
+        Ok(system::thread_time(self.id(), self.server.network_thread())?.ran_ns)
     }
 
     /// Its account, once so many payloads came.
     pub(super) fn report(&mut self, distinct: u64) -> io::Result<Account> {
+        let account = self.ask(&format!("report {distinct}"))?;
+        Ok(serde_json::from_str(&account)?)
+    }
+
+    /// Has its workers pack without end from now on, or rest.
+    pub(super) fn pack(&mut self, packs: bool) -> io::Result<()> {
+        match self.ask(if packs { "pack" } else { "rest" })?.as_str() {
+            "done" => Ok(()),
+            other => Err(io::Error::other(format!("the server answered {other:?}"))),
+        }
+    }
+
+    fn ask(&mut self, question: &str) -> io::Result<String> {
         let input = self.input.as_mut().ok_or_else(|| io::Error::other("no input"))?;
-        writeln!(input, "report {distinct}")?;
-        Ok(serde_json::from_str(&self.line()?)?)
+        writeln!(input, "{question}")?;
+        self.line()
     }
 
     fn line(&mut self) -> io::Result<String> {

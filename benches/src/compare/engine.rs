@@ -10,18 +10,18 @@ use std::time::Duration;
 use molva::{ChainSide, Config, Engine, ToChain};
 
 use super::chain::{Ledger, NAP, Tally};
-use super::packing;
+use super::press::Press;
 use super::system;
 use super::wire;
 
 /// Settings, for the report.
 pub(super) const SETTINGS: &str = "molva, defaults";
 
-/// The same, with its workers busy.
-pub(super) const PACKING_SETTINGS: &str = "molva, defaults, its workers packing without end";
-
 /// The name of its thread.
 pub(super) const THREAD: &str = "molva-engine";
+
+/// That of its worker.
+pub(super) const WORKER_THREAD: &str = "molva-worker";
 
 /// Connections beside those of the load, which the engine keeps for dials and newcomers.
 const PLACES_KEPT: u32 = 256;
@@ -29,13 +29,13 @@ const PLACES_KEPT: u32 = 256;
 /// Most events taken from the lane at once.
 const BATCH: usize = 4_096;
 
-/// Starts the engine on the network's core and its chain on the caller's; gives its address. If
-/// wanted, its chain has blocks packed all the time.
+/// Starts the engine on the network's core and its chain on the caller's; gives its address, and
+/// if wanted what keeps its workers busy.
 pub(super) fn start(
     connections: u32,
     tally: Arc<Tally>,
     packs: bool,
-) -> io::Result<(Engine, SocketAddr)> {
+) -> io::Result<(Engine, SocketAddr, Option<Press>)> {
     let mut config = Config::new(wire::NETWORK);
     config.listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.connections_max = connections + PLACES_KEPT;
@@ -46,11 +46,9 @@ pub(super) fn start(
     let handle = engine.handle();
     let addr = handle.local_addrs().first().copied();
     let addr = addr.ok_or_else(|| io::Error::other("the engine listens nowhere"))?;
-    if packs {
-        packing::saturate(&handle, addr, chain.publisher())?;
-    }
+    let press = packs.then(|| Press::start(&handle, addr, chain.publisher())).transpose()?;
     thread::Builder::new().name("chain".to_owned()).spawn(move || drain(chain, &tally))?;
-    Ok((engine, addr))
+    Ok((engine, addr, press))
 }
 
 fn drain(mut chain: ChainSide, tally: &Arc<Tally>) {
@@ -64,7 +62,6 @@ fn drain(mut chain: ChainSide, tally: &Arc<Tally>) {
         }
         let metrics = chain.counters().metrics();
         tally.frames.store(metrics.frames_received, Ordering::Relaxed);
-        tally.packed_bytes.store(metrics.packed_plain_bytes, Ordering::Relaxed);
         if count < BATCH {
             thread::sleep(NAP);
         }

@@ -11,15 +11,19 @@
 //! since neighbours in time share the host's disturbances. CPU time for each frame, of the network
 //! thread, is the measure; throughput is bounded by the driver.
 //!
+//! Apart from these, `compare packing` measures what the engine's workers cost its loop.
+//!
 //! A round that fails, or a chain that got other payloads than were sent, fails the comparison.
 
 mod chain;
 mod child;
 mod driver;
 mod engine;
+mod estimate;
 mod intake;
 mod libuv;
 mod packing;
+mod press;
 mod report;
 mod server;
 mod system;
@@ -33,7 +37,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -80,7 +84,11 @@ enum Role {
         server: Server,
         #[arg(long)]
         connections: u32,
+        #[arg(long)]
+        packs: bool,
     },
+    /// Measure what its workers cost the engine's loop while they pack without end.
+    Packing(packing::Options),
 }
 
 /// Frames of one round: about a second on a small machine.
@@ -101,8 +109,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.role {
-        Some(Role::Server { server, connections }) => {
-            server::serve(server, connections).map_err(Into::into)
+        Some(Role::Server { server, connections, packs }) => {
+            server::serve(server, connections, packs).map_err(Into::into)
+        }
+        Some(Role::Packing(options)) => {
+            output_directory().and_then(|directory| packing::compare(&options, &directory))
         }
         None => compare(&arguments.options),
     };
@@ -196,9 +207,8 @@ fn measure(
 /// One round of one server.
 fn run(server: Server, plan: &Plan, seed: u64, directory: &Path) -> Result<Round, Box<dyn Error>> {
     let size = Fleet::size(plan.connections);
-    let mut running = Running::start(server, u32::try_from(size)?, directory)?;
+    let mut running = Running::start(server, u32::try_from(size)?, false, directory)?;
     let mut fleet = Fleet::connect(running.addr, plan.connections, plan.frames_per_write, seed)?;
-    let since = Instant::now();
     let warm_up = fleet.drive(WARM_UP_FRAMES)?;
     thread::sleep(SETTLE);
     let cpu_before = running.cpu_ns()?;
@@ -219,6 +229,5 @@ fn run(server: Server, plan: &Plan, seed: u64, directory: &Path) -> Result<Round
         cpu_ns_per_frame: cpu_ns as f64 / load.frames as f64,
         frames_per_second: load.frames as f64 / load.elapsed.as_secs_f64(),
         ping_p99_us,
-        packed_bytes_per_second: account.packed_bytes as f64 / since.elapsed().as_secs_f64(),
     })
 }

@@ -13,8 +13,6 @@ pub(super) struct Round {
     pub(super) frames_per_second: f64,
     /// 99th percentile of the ping round trips under the load, microseconds.
     pub(super) ping_p99_us: f64,
-    /// Plain bytes that the workers packed in a second, on the way.
-    pub(super) packed_bytes_per_second: f64,
 }
 
 /// All rounds of one server under one load.
@@ -126,18 +124,6 @@ impl Workload {
             println!("{:<12} {:>24} {:>24} {:>24}", measured.server, cells[0], cells[1], cells[2]);
         }
         self.print_targets(engine);
-        self.print_packing(engine);
-    }
-
-    /// What the engine keeps of its throughput while its workers pack without end.
-    fn print_packing(&self, engine: &Measured) {
-        let Some(packing) = self.of(Server::EnginePacking) else { return };
-        let packed = Spread::of(packing.rounds.iter().map(|round| round.packed_bytes_per_second));
-        if let (Some(packed), Some(ratio)) = (packed, packing.ratio(engine, THROUGHPUT)) {
-            let verdict = if ratio.median >= 0.95 { "met" } else { "MISSED" };
-            let packed = packed.median / 1e6;
-            println!("packing {packed:.0} MB/s it keeps {}: {verdict}", show(ratio, 2));
-        }
     }
 
     fn of(&self, server: Server) -> Option<&Measured> {
@@ -147,8 +133,7 @@ impl Workload {
     /// The engine's CPU for each frame over each rival's, against what it is to be at most.
     fn print_targets(&self, engine: &Measured) {
         println!("the engine's CPU a frame over each other's, and what it is to be at most");
-        let ours = [Server::Engine, Server::EnginePacking].map(Server::name);
-        for measured in self.measured.iter().filter(|other| !ours.contains(&other.server)) {
+        for measured in self.measured.iter().filter(|other| other.server != engine.server) {
             let plain = measured.server == Server::TokioPlain.name();
             let at_most = match (self.frames_per_write > 16, plain) {
                 (true, true) => 0.60,

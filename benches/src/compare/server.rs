@@ -2,7 +2,8 @@
 //!
 //! It prints `port N`. For each line `report N` on its input it waits until N payloads came (or
 //! for a while), then prints one line of JSON. It ends with its input. The program on libuv
-//! behaves alike.
+//! behaves alike. The engine, if it was asked to, has its workers busy from the line `pack` on,
+//! and at rest from `rest` on, and prints `done`.
 
 use std::io::{self, BufRead};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Lane, Tally};
+use super::press::Press;
 use super::{engine, libuv, system, tokio_plain, tokio_seen, tokio_uring};
 
 /// A server of the comparison.
@@ -21,8 +23,6 @@ use super::{engine, libuv, system, tokio_plain, tokio_seen, tokio_uring};
 pub(super) enum Server {
     /// The engine.
     Engine,
-    /// The engine while its chain has its workers pack blocks without end. Only when asked for.
-    EnginePacking,
     /// tokio as one first writes it.
     TokioPlain,
     /// tokio with our dedup.
@@ -42,7 +42,6 @@ impl Server {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
-            Self::EnginePacking => "engine-packing",
             Self::TokioPlain => "tokio-plain",
             Self::TokioSeen => "tokio-seen",
             Self::TokioUring => "tokio-uring",
@@ -54,7 +53,6 @@ impl Server {
     pub(super) const fn settings(self) -> &'static str {
         match self {
             Self::Engine => engine::SETTINGS,
-            Self::EnginePacking => engine::PACKING_SETTINGS,
             Self::TokioPlain => tokio_plain::SETTINGS,
             Self::TokioSeen => tokio_seen::SETTINGS,
             Self::TokioUring => tokio_uring::SETTINGS,
@@ -65,7 +63,7 @@ impl Server {
     /// Name of the thread whose CPU time counts.
     pub(super) const fn network_thread(self) -> &'static str {
         match self {
-            Self::Engine | Self::EnginePacking => engine::THREAD,
+            Self::Engine => engine::THREAD,
             Self::TokioPlain | Self::TokioSeen | Self::TokioUring | Self::Libuv => "network",
         }
     }
@@ -80,9 +78,6 @@ pub(super) struct Account {
     pub(super) distinct: u64,
     /// Payloads that its chain got twice, or with other bytes.
     pub(super) wrong: u64,
-    /// Plain bytes that its workers packed, if it has such.
-    #[serde(default)]
-    pub(super) packed_bytes: u64,
 }
 
 /// How long a report waits for payloads that are still on their way.
@@ -91,15 +86,14 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 /// After that, how long it waits for payloads that should not come.
 const REPORT_AFTERMATH: Duration = Duration::from_millis(20);
 
-/// Serves until the input ends.
-pub(super) fn serve(server: Server, connections: u32) -> io::Result<()> {
+/// Serves until the input ends; the engine packs when it is told to, if it is to.
+pub(super) fn serve(server: Server, connections: u32, packs: bool) -> io::Result<()> {
     system::pin(system::DRIVER_CORE)?;
     let tally = Arc::new(Tally::default());
     match server {
-        Server::Engine | Server::EnginePacking => {
-            let packs = server == Server::EnginePacking;
-            let (engine, addr) = engine::start(connections, Arc::clone(&tally), packs)?;
-            answer(addr, &tally)?;
+        Server::Engine => {
+            let (engine, addr, press) = engine::start(connections, Arc::clone(&tally), packs)?;
+            answer(addr, &tally, press.as_ref())?;
             engine.shutdown(Duration::from_secs(1)).map_err(io::Error::other)
         }
         Server::TokioPlain => serve_with(tokio_plain::serve, &tally),
@@ -123,14 +117,19 @@ fn serve_with(serve: Serve, tally: &Arc<Tally>) -> io::Result<()> {
             eprintln!("the server ended: {error}");
         }
     })?;
-    answer(addr, tally)
+    answer(addr, tally, None)
 }
 
 /// Answers the parent until it has no more to ask.
-fn answer(addr: SocketAddr, tally: &Tally) -> io::Result<()> {
+fn answer(addr: SocketAddr, tally: &Tally, press: Option<&Press>) -> io::Result<()> {
     println!("port {}", addr.port());
     for line in io::stdin().lock().lines() {
         let line = line?;
+        if let (Some(press), "pack" | "rest") = (press, line.as_str()) {
+            press.turn(line == "pack")?;
+            println!("done");
+            continue;
+        }
         let expected = line.strip_prefix("report ").and_then(|number| number.parse().ok());
         let expected: u64 = expected.ok_or_else(|| io::Error::other("expected `report N`"))?;
         let since = Instant::now();
@@ -143,7 +142,6 @@ fn answer(addr: SocketAddr, tally: &Tally) -> io::Result<()> {
             frames: tally.frames.load(Ordering::Relaxed),
             distinct: tally.distinct.load(Ordering::Relaxed),
             wrong: tally.wrong.load(Ordering::Relaxed),
-            packed_bytes: tally.packed_bytes.load(Ordering::Relaxed),
         };
         println!("{}", serde_json::to_string(&account)?);
     }

@@ -1,4 +1,4 @@
-//! The few things asked of the system: cores, CPU time of a thread, socket options.
+//! The few things asked of the system: cores, times of a thread, socket options.
 
 use std::fs;
 use std::io;
@@ -37,16 +37,28 @@ pub(super) fn tune(socket: &impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_congestion(socket, CONGESTION)?)
 }
 
-/// CPU time that the thread of this name has used so far, in nanoseconds.
-pub(super) fn cpu_ns(process: u32, thread: &str) -> io::Result<u64> {
+/// What a thread has had of its core so far, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(super) struct ThreadTime {
+    /// It ran.
+    pub(super) ran_ns: u64,
+    /// It could have run, and another did.
+    pub(super) waited_ns: u64,
+}
+
+/// The times of the thread of this name.
+pub(super) fn thread_time(process: u32, thread: &str) -> io::Result<ThreadTime> {
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
         let task = task?.path();
         if fs::read_to_string(task.join("comm"))?.trim() != thread {
             continue;
         }
-        let used = fs::read_to_string(task.join("schedstat"))?;
-        let used = used.split(' ').next().and_then(|used| used.parse().ok());
-        return used.ok_or_else(|| io::Error::other("schedstat without a number"));
+        let text = fs::read_to_string(task.join("schedstat"))?;
+        let mut numbers = text.split(' ').map(str::parse);
+        let (Some(Ok(ran_ns)), Some(Ok(waited_ns))) = (numbers.next(), numbers.next()) else {
+            return Err(io::Error::other("schedstat without numbers"));
+        };
+        return Ok(ThreadTime { ran_ns, waited_ns });
     }
     Err(io::Error::other(format!("no thread {thread} in process {process}")))
 }

@@ -9,7 +9,8 @@
 //! it hands over later.
 //!
 //! Invariants. A job holds its place and its bytes on the lane that it leads to from the moment it
-//! begins, so jobs are bounded with the lane, and what they make always finds room. Items of one
+//! begins, those of the envelope that it may make with them, so jobs are bounded with the lane, and
+//! what they make always finds room. Behind a long backlog nothing new is packed. Items of one
 //! [`Key`] leave in the order in which they came. An envelope that does not hold what it says is
 //! told to the loop, and keeps its place until the loop has heard. A job that panics ends like one
 //! that failed: the payload travels plain, the envelope is a bad one.
@@ -52,6 +53,13 @@ const WORKER_BYTES: usize = 64 << 20;
 /// Most workers. They are for the bursts that a node has; more would only take cores from the
 /// chain.
 pub(crate) const WORKERS_MAX: usize = 16;
+
+/// Bytes of payloads that are packed or wait for it, for each worker, from which on others travel
+/// plain: a tenth of a second of a worker that has only what a busy loop leaves of its core (35
+/// MB/s), ten milliseconds of one with a core of its own. Whoever waits longer gets the payload
+/// later than it would have come plain: a megabyte takes a tenth of a second at 100 Mbit/s, and
+/// packing saves a seventh of that. Each sender may exceed it by one.
+const BACKLOG_BYTES_MAX: usize = 4 << 20;
 
 /// Highest level of zstd: those above pack a little better, ten times slower.
 pub(crate) const LEVEL_MAX: u8 = 9;
@@ -107,6 +115,9 @@ pub struct PackingCounts {
     pub packed_bytes: u64,
     /// Payloads that packing would have saved too little of.
     pub incompressible: u64,
+    /// Payloads that travel plain because the workers were behind, or because the lane had no room
+    /// for an envelope beside them.
+    pub left_plain: u64,
     /// Envelopes opened.
     pub opened: u64,
     /// Envelopes that did not hold what they said.
@@ -175,12 +186,14 @@ pub(crate) struct Workers {
     config: PackingConfig,
     network: Network,
     state: Monitor<State>,
-    recent: Monitor<Recent>,
+    recent: Recent,
     /// Items in the lines to the chain, in those from it, and bad envelopes that were not told:
     /// counted up before and down after what they count is there.
     to_chain: AtomicU64,
     from_chain: AtomicU64,
     bad: AtomicU64,
+    /// Plain bytes of what is packed or waits for it.
+    backlog: Hint,
     openers: Openers,
     tally: Tally,
 }
@@ -191,6 +204,7 @@ struct Tally {
     packed_plain_bytes: Hint,
     packed_bytes: Hint,
     incompressible: Hint,
+    left_plain: Hint,
     opened: Hint,
     bad_envelopes: Hint,
 }
@@ -201,10 +215,11 @@ impl Workers {
             config,
             network,
             state: Monitor::default(),
-            recent: Monitor::default(),
+            recent: Recent::default(),
             to_chain: AtomicU64::new(0),
             from_chain: AtomicU64::new(0),
             bad: AtomicU64::new(0),
+            backlog: Hint::new(0),
             openers: Openers::new(),
             tally: Tally::default(),
         }
@@ -226,6 +241,7 @@ impl Workers {
             packed_plain_bytes,
             packed_bytes,
             incompressible,
+            left_plain,
             opened,
             bad_envelopes,
         } = &self.tally;
@@ -235,6 +251,7 @@ impl Workers {
             packed_plain_bytes: read(packed_plain_bytes),
             packed_bytes: read(packed_bytes),
             incompressible: read(incompressible),
+            left_plain: read(left_plain),
             opened: read(opened),
             bad_envelopes: read(bad_envelopes),
             jobs_waiting: self.to_chain.load(Ordering::Relaxed)
@@ -289,22 +306,22 @@ impl Workers {
         }
     }
 
-    /// For the chain, which has reserved the command's bytes on the lane to the loop.
-    pub(crate) fn on_way_in(&self, command: FromChain) -> WayIn {
-        let packs = self.packs(&command);
+    /// For the chain, which has reserved so many bytes on the lane to the loop: those of the
+    /// command, and if it is to be packed as many again.
+    pub(crate) fn on_way_in(&self, command: FromChain, reserved: usize, packs: bool) -> WayIn {
         let command = if packs { command } else { with_id(command) };
         // Whoever is to come behind a job knows of it, and so of the count.
         if !packs && self.from_chain.load(Ordering::Acquire) == 0 {
             return WayIn::Free(command);
         }
         let Some(key) = Key::of_command(&command) else { return WayIn::Free(command) };
-        let reserved = command.bytes();
         let mut state = self.state.lock();
         if state.stopped {
             return WayIn::Stopped(command);
         }
         if packs {
             self.from_chain.fetch_add(1, Ordering::Release);
+            self.backlog.fetch_add(command.bytes() as u64, Ordering::Relaxed);
             let ticket = state.from_chain.begin(key);
             state.packing.push_back(PackJob { key, ticket, command, reserved });
             drop(state);
@@ -315,8 +332,19 @@ impl Workers {
         count_standing(&self.from_chain, stood).map_or(WayIn::Taken, WayIn::Free)
     }
 
-    /// Whether the payload of this command is to be packed for who gets it.
-    fn packs(&self, command: &FromChain) -> bool {
+    /// Whether the workers are behind: what could be packed travels plain then.
+    pub(crate) fn are_behind(&self) -> bool {
+        let backlog = self.backlog.load(Ordering::Relaxed);
+        backlog >= (self.config.workers * BACKLOG_BYTES_MAX) as u64
+    }
+
+    /// For the chain: a payload that could have been packed goes as it is.
+    pub(crate) fn count_left_plain(&self) {
+        self.tally.left_plain.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the payload of this command is worth packing for who gets it.
+    pub(crate) fn packs(&self, command: &FromChain) -> bool {
         let (payload, opens) = match command {
             FromChain::Deliver { to, payload } => (payload, Ok(*to)),
             FromChain::Publish(payload)
@@ -382,25 +410,15 @@ impl Workers {
 
     /// The payload as it is to travel: looked up, or packed now, or left plain.
     fn pack(&self, packer: &mut Packer, payload: Payload) -> Payload {
-        let mut recent = self.recent.lock();
-        loop {
-            match recent.look(&payload) {
-                Known::Result(result) => return result,
-                Known::InWork => recent = self.recent.wait(recent),
-                Known::New => break,
+        match self.recent.look(&payload) {
+            Known::Result(result) => result,
+            Known::New(claim) => {
+                let result = packer.pack(&self.network, payload);
+                self.count_packing(&result);
+                claim.settle(result.clone());
+                result
             }
         }
-        drop(recent);
-        let plain = payload.clone();
-        let packed = catch_unwind(AssertUnwindSafe(|| packer.pack(&self.network, payload)));
-        let packed =
-            packed.inspect_err(|_| tracing::error!("a worker panicked while packing")).ok();
-        if let Some(result) = &packed {
-            self.count_packing(result);
-        }
-        self.recent.lock().over(&plain, packed.clone());
-        self.recent.wake_all();
-        packed.unwrap_or(plain)
     }
 
     fn count_packing(&self, result: &Payload) {
@@ -466,6 +484,27 @@ fn with_id(command: FromChain) -> FromChain {
     }
 }
 
+/// The command with what is made of its payload.
+fn with_payload(command: FromChain, make: impl FnOnce(Payload) -> Payload) -> FromChain {
+    match command {
+        FromChain::Deliver { to, payload } => FromChain::Deliver { to, payload: make(payload) },
+        FromChain::Publish(payload) => FromChain::Publish(make(payload)),
+        FromChain::Verdict { from, payload, verdict } => {
+            FromChain::Verdict { from, payload: make(payload), verdict }
+        }
+        other => other,
+    }
+}
+
+/// What the work makes of the command; the command itself, if the work panics.
+fn or_plain(command: FromChain, work: impl FnOnce(FromChain) -> FromChain) -> FromChain {
+    let plain = command.clone();
+    catch_unwind(AssertUnwindSafe(|| work(command))).unwrap_or_else(|_| {
+        tracing::error!("a worker panicked while packing");
+        plain
+    })
+}
+
 /// One worker, as a value: its thread calls [`run`](Self::run).
 pub struct Worker {
     shared: Arc<Shared>,
@@ -506,16 +545,11 @@ impl Worker {
 
     fn pack(&mut self, job: PackJob) {
         let PackJob { key, ticket, command, reserved } = job;
-        let mut pack = |payload| self.shared.workers.pack(&mut self.packer, payload);
-        let item = match command {
-            FromChain::Deliver { to, payload } => FromChain::Deliver { to, payload: pack(payload) },
-            FromChain::Publish(payload) => FromChain::Publish(pack(payload)),
-            FromChain::Verdict { from, payload, verdict } => {
-                FromChain::Verdict { from, payload: pack(payload), verdict }
-            }
-            other => other,
-        };
-        self.shared.packed(key, ticket, Standing { item: with_id(item), reserved });
+        let plain = command.bytes();
+        let Self { shared, packer, .. } = self;
+        let pack = |payload| shared.workers.pack(packer, payload);
+        let item = or_plain(command, |command| with_id(with_payload(command, pack)));
+        shared.packed(key, ticket, plain, Standing { item, reserved });
     }
 }
 
@@ -578,12 +612,13 @@ impl Shared {
         }
     }
 
-    /// A job from the chain is done: what its line held up follows it.
-    fn packed(&self, key: Key, ticket: Ticket, done: Standing<FromChain>) {
+    /// A job from the chain with so many plain bytes is done: what its line held up follows it.
+    fn packed(&self, key: Key, ticket: Ticket, plain: usize, done: Standing<FromChain>) {
         let mut state = self.workers.state.lock();
         if state.stopped {
             return; // its line was given up
         }
+        self.workers.backlog.fetch_sub(plain as u64, Ordering::Relaxed);
         state.from_chain.done(key, ticket, Some(done));
         let leave = |state: &mut State| {
             let Standing { item, reserved } = state.from_chain.leave(key)??;
@@ -610,5 +645,24 @@ impl Shared {
             drop(state);
             state = self.workers.state.lock();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_leaves_its_command_plain_and_the_payload_to_others() {
+        let payload = Payload::seal(&Network::DEV, Kind::Block, &[0; 5_000]).unwrap();
+        let recent = Recent::default();
+        let work = |payload: Payload| match recent.look(&payload) {
+            Known::New(_claim) => panic!("on purpose"),
+            Known::Result(result) => result,
+        };
+        let command = FromChain::Publish(payload.clone());
+        let left = or_plain(command.clone(), |command| with_payload(command, work));
+        assert_eq!(left, command);
+        assert!(matches!(recent.look(&payload), Known::New(_)), "nobody is at it");
     }
 }

@@ -1,8 +1,9 @@
 //! Molva's own messages, generated: right ones, and ones that are nearly right.
 
 use codec::{
-    BlockRange, Context, Envelope, GetPool, Hash, Item, Kind, Message, Network, Offer, Packing,
-    PoolId, PoolPart, Records,
+    BlockRange, Context, Envelope, GetPool, Hash, HaveGossip, HyParViewBody, HyParViewMessage,
+    Item, Kind, Message, Network, Offer, Packing, PlumtreeMessage, PoolId, PoolPart, Priority,
+    Records,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,6 +65,10 @@ fn each(draft: &Draft, judge: impl Fn(Message<'_>)) {
     let Draft { inner: kind, packing, data, saved, offers, ids, numbers, count } = draft;
     let [salt, one, other] = *numbers;
     let items: Vec<_> = offers.iter().map(|offer| offer.item).collect();
+    let haves: Vec<_> =
+        items.iter().map(|item| HaveGossip { id: item.id, round: *count }).collect();
+    let neighbor = HyParViewMessage::Neighbor { priority: Priority::High, epoch: salt };
+    let mut body = Vec::new();
     let (offers, items, first) = (Records::new(offers), Records::new(&items), items[0].id);
     let plain = match packing {
         Packing::Stored => 0,
@@ -88,6 +93,8 @@ fn each(draft: &Draft, judge: impl Fn(Message<'_>)) {
         Message::GetPool(asked),
         Message::PoolIds(part),
         Message::WantPool(part),
+        Message::HyParView(HyParViewBody::written(&neighbor, &mut body)),
+        Message::Plumtree(PlumtreeMessage::Have(Records::new(&haves))),
     ];
     let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_extension());
     assert!(messages.iter().map(Message::kind).eq(kinds), "each kind has its message");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codec::limits::USER_AGENT_BYTES_MAX;
 use codec::{Capabilities, Hash, Network, PayloadFormat};
-use peer::{Embargo, Locality, Policy, Rate, Scheme};
+use peer::{Embargo, Gossip, Locality, Overlay, Policy, Rate, Scheme};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 
@@ -142,6 +142,14 @@ named! {
         "grin" = Scheme::Grin,
         "aggregate-on-stem" = Scheme::AggregateOnStem,
         "aggregate-and-hold" = Scheme::AggregateAndHold,
+    }
+    Links for Overlay {
+        "none" = Overlay::None,
+        "hyparview" = Overlay::HyParView,
+    }
+    Talk for Gossip {
+        "none" = Gossip::None,
+        "tree" = Gossip::Tree,
     }
     Place for Locality {
         "internet" = Locality::Internet,

@@ -15,6 +15,7 @@ use super::keeping::STORE_PATIENCE;
 use crate::connection::Phase;
 use crate::handle::CONTROL_MAX;
 use crate::io::Submission;
+use crate::topics::Subscriber;
 
 /// What the engine's handle asks of the loop.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Control {
     ExternalAddress(Sender<Option<SocketAddr>>),
     Store(Sender<StoreStatus>),
     Hold(SocketAddr),
+    Publish { topic: Box<[u8]>, data: Box<[u8]> },
+    Subscribe { topic: Box<[u8]>, subscriber: Subscriber, asker: Sender<bool> },
     Ban { target: BanTarget, lasts: Duration, note: Box<str> },
     Unban { target: BanTarget, asker: Sender<bool> },
     Shutdown { within: Duration },
@@ -54,6 +57,12 @@ impl EventLoop {
             Control::ExternalAddress(asker) => answer(&asker, self.endpoint.external_address()),
             Control::Store(asker) => answer(&asker, self.store.status()),
             Control::Hold(addr) => self.feed(Input::Hold { addr }),
+            Control::Publish { topic, data } => {
+                self.feed(Input::Publish { topic: &topic, data: &data });
+            }
+            Control::Subscribe { topic, subscriber, asker } => {
+                answer(&asker, self.topics.add(topic, subscriber));
+            }
             Control::Ban { target, lasts, note } => {
                 let start = self.wall();
                 let evidence = Evidence { note, ..Evidence::default() };

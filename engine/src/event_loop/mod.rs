@@ -38,6 +38,7 @@ use crate::connection::Connections;
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
 use crate::resolver::Resolver;
 use crate::send_queue::SEND_BYTES;
+use crate::topics::Topics;
 
 /// Completions handled in one turn; the rest follow in the next. About a millisecond of frames at
 /// most, so that answers and deadlines do not wait for all that has come.
@@ -126,6 +127,7 @@ pub(crate) struct EventLoop {
     /// What is left of the download's rate.
     download: TokenBucket,
     resolver: Resolver,
+    topics: Topics,
     store: Store,
     /// On their way to the store; empty between turns.
     changes: Vec<Change>,
@@ -171,6 +173,7 @@ impl EventLoop {
     ) -> Self {
         Self {
             resolver: Resolver::new(config.port, bridge.waker()),
+            topics: Topics::default(),
             store,
             changes: Vec::new(),
             changes_at: None,
@@ -352,20 +355,18 @@ impl EventLoop {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Dial { addr } => self.dial(addr),
-            Output::Send { to: Recipients::One(conn), payload } => {
-                // Dropped, it is not told: the inventory knows of broadcasts only.
-                let _ = self.enqueue(conn, payload);
-            }
+            Output::Send { to: Recipients::One(conn), payload } => self.enqueue(conn, payload),
             Output::Send { to: Recipients::Many(conns), payload } => {
                 for conn in conns {
-                    if let Some(dropped) = self.enqueue(conn, payload.clone()) {
-                        self.deferred.push(Deferred::Dropped(conn, dropped));
-                    }
+                    self.enqueue(conn, payload.clone());
                 }
             }
             Output::Close { conn, reason } => self.say_goodbye(conn, reason),
             Output::ToChain(event) => self.bridge.push(event),
             Output::Opens { conn } => self.bridge.opens(conn),
+            Output::Told { topic, data } => {
+                self.metrics.gossip_lagged += self.topics.tell(&topic, &data);
+            }
             Output::Resolve { name } => {
                 self.deferred.extend(self.resolver.ask(name).map(Deferred::Unresolved));
             }

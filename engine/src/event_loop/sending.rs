@@ -1,8 +1,9 @@
 //! Sending: handlers mark a connection, and at the end of the turn all that waits for it leaves
 //! in one send.
 //!
-//! One send per connection is in the kernel at most. A reader that lags loses relayed payloads when
-//! its queue is full; one whose send stands still loses its connection; nobody waits for either.
+//! One send per connection is in the kernel at most. A reader that lags loses what it can do
+//! without when its queue is full, and the core is told; one whose send stands still loses its
+//! connection; nobody waits for either.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -132,9 +133,11 @@ impl EventLoop {
         }
     }
 
-    /// Puts a payload into a connection's queue; gives it back if it was relayed and is dropped.
-    pub(super) fn enqueue(&mut self, conn: ConnId, payload: Payload) -> Option<Payload> {
-        let connection = self.connections.get_mut(conn).filter(|one| one.is_open())?;
+    /// Puts a payload into a connection's queue. The core is told of what is dropped.
+    pub(super) fn enqueue(&mut self, conn: ConnId, payload: Payload) {
+        let Some(connection) = self.connections.get_mut(conn).filter(|one| one.is_open()) else {
+            return;
+        };
         match connection.queue.push(payload) {
             Pushed::Queued => {
                 if !connection.crowded && !connection.slow && connection.queue.is_crowded() {
@@ -143,13 +146,12 @@ impl EventLoop {
                 }
                 mark(conn, connection, &mut self.urgent, &mut self.dirty);
             }
-            Pushed::Full(payload) if payload.kind().is_relay() => {
+            Pushed::Dropped(payload) => {
                 self.metrics.relay_dropped += 1;
-                return Some(payload);
+                self.deferred.push(Deferred::Dropped(conn, payload));
             }
-            Pushed::Full(_) => self.deferred.push(Deferred::Lost(conn, CloseReason::SlowReader)),
+            Pushed::Full => self.deferred.push(Deferred::Lost(conn, CloseReason::SlowReader)),
         }
-        None
     }
 
     pub(super) fn look_at_sends(&mut self) {

@@ -6,6 +6,7 @@
 pub(crate) mod cluster;
 mod embedded;
 pub(crate) mod hostile;
+mod meeting;
 mod publish;
 pub(crate) mod relay;
 mod run;
@@ -20,6 +21,7 @@ use molva::SeenLimits;
 
 use crate::control::{Backend, Task};
 use crate::flags::{Common, Scenario};
+use crate::page::page;
 use crate::report::{Report, show};
 use run::Run;
 
@@ -228,12 +230,11 @@ impl Ages {
 /// Runs a scenario and reports; `Err` is what kept it from running.
 pub(crate) fn run(scenario: Scenario, told_to_stop: &AtomicBool) -> Result<Report, String> {
     let setup = Setup::of(scenario)?;
-    let (json, html) = setup.common.reports.paths(setup.name());
-    Report::prepare(&[&json, &html])?;
+    let files = setup.common.reports.prepare(setup.name())?;
     let report = Run::new(setup, told_to_stop)?.run()?;
     show(&report.table());
-    report.write(&json, &html)?;
-    show(&format!("  reports: {} and {}\n", json.display(), html.display()));
+    files.write(&report.json()?, page(&report))?;
+    show(&format!("  reports: {files}\n"));
     Ok(report)
 }
 

@@ -66,9 +66,17 @@ pub(super) struct Stem {
     pub(super) state: State,
     /// When something is to be done about it.
     pub(super) due: Option<Instant>,
+    /// Whose send queue had no room for it: none of them is tried again. Fewer than
+    /// [`DROPPED_MAX`](super::DROPPED_MAX).
+    pub(super) dropped: Vec<HostKey>,
 }
 
 impl Stem {
+    /// What has not left yet.
+    pub(super) const fn new(parts: Vec<Part>, state: State) -> Self {
+        Self { parts, aggregate: None, state, due: None, dropped: Vec::new() }
+    }
+
     /// What is sent. `None`: several that were never made one, or are no longer.
     pub(super) fn whole(&self) -> Option<&Payload> {
         match (&self.aggregate, &self.parts[..]) {
@@ -194,6 +202,13 @@ impl Held {
     pub(super) fn set_state(&mut self, number: u64, state: State) {
         if let Some(stem) = self.stems.get_mut(&number) {
             stem.state = state;
+        }
+    }
+
+    /// This one's send queue had no room for it.
+    pub(super) fn note_dropped(&mut self, number: u64, by: HostKey) {
+        if let Some(stem) = self.stems.get_mut(&number) {
+            stem.dropped.push(by);
         }
     }
 

@@ -324,6 +324,26 @@ fn what_never_left_goes_to_another_under_its_old_embargo() {
     assert_eq!(bench.dandelion.deadline(), embargo);
 }
 
+#[test]
+fn eight_that_have_no_room_are_enough_whoever_comes_meanwhile() {
+    let mut bench = Bench::new(DandelionRules::of(Scheme::Grin), 1, 1);
+    let mut tried = vec![bench.successor_of(Edge::Own, 1)];
+    for index in 1..100 {
+        bench.dandelion.join(host(index), ConnId::new(index, 1));
+        bench.dandelion.dropped(tried[tried.len() - 1], &tx(1).id());
+        match &bench.done()[..] {
+            [Done::Sent(to, _)] => tried.push(*to),
+            other => {
+                assert_eq!(other, fluff(&tx(1)));
+                break;
+            }
+        }
+    }
+    let each: BTreeSet<HostKey> = tried.iter().copied().collect();
+    assert_eq!((tried.len(), each.len()), (8, 8), "each once");
+    assert!(bench.dandelion.is_idle());
+}
+
 /// A batch of these, asked for.
 fn batch(bench: &mut Bench, numbers: &[u32]) -> u64 {
     for number in numbers {
@@ -562,6 +582,29 @@ fn of_too_many_of_ours_the_eldest_is_fluffed() {
     let done = bench.take(Edge::Own, &tx(8));
     assert!(matches!(&done[..], [Done::Fluffed(old), Done::Sent(..)] if *old == tx(0)), "{done:?}");
     assert_eq!(bench.dandelion.held.share(Edge::Own).stems, 8);
+}
+
+/// A transaction of grin with so many kernels.
+fn with_kernels(count: u16) -> Payload {
+    let kernel = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        [&[0; 17][..], &[8], &[3; 30], &[high, low], &[4; 64]].concat()
+    };
+    let mut kernels: Vec<Vec<u8>> = (0..count).map(kernel).collect();
+    kernels.sort_by_key(|kernel| Hash::of(kernel));
+    let mut body = vec![1; 32];
+    for count in [0, 0, u64::from(count)] {
+        body.extend(count.to_be_bytes());
+    }
+    body.extend(kernels.concat());
+    Payload::seal(&Network::GRIN_MAIN, Kind::StemTransaction, &body).unwrap()
+}
+
+#[test]
+fn a_transaction_is_known_by_so_many_kernels() {
+    for (kernels, keys) in [(1, 1), (256, 256), (300, 256)] {
+        assert_eq!(read(&with_kernels(kernels), &Network::GRIN_MAIN).keys.len(), keys);
+    }
 }
 
 /// What a random run does.

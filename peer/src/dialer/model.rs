@@ -99,6 +99,7 @@ impl Net {
                     }
                     Step::Release { conn } => self.release(n, conn),
                     Step::Reseed | Step::Resolve { .. } => {}
+                    Step::Refused { addr } => panic!("nobody calls {addr}"),
                 }
             }
             self.now = self.now.after(TICK);

@@ -31,6 +31,8 @@ pub(crate) enum Aim {
     Feeler,
     /// To be told addresses; then the connection is closed again.
     Seed,
+    /// The overlay wants it.
+    Called,
 }
 
 /// An address that is held, dialled or connected.
@@ -67,6 +69,10 @@ impl Target {
         }
     }
 
+    pub(super) const fn is_established(&self) -> bool {
+        matches!(self.stage, Stage::Established { .. })
+    }
+
     pub(super) fn is_under_way(&self) -> bool {
         matches!(self.aim, Aim::Anchor | Aim::Slot)
             && matches!(self.stage, Stage::Dialing | Stage::Greeting(_))
@@ -78,7 +84,7 @@ impl Target {
     }
 
     pub(super) const fn is_to_stay(&self) -> bool {
-        matches!(self.aim, Aim::Held | Aim::Anchor | Aim::Slot)
+        matches!(self.aim, Aim::Held | Aim::Anchor | Aim::Slot | Aim::Called)
     }
 
     /// When a seed has had its time.

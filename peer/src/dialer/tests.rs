@@ -482,3 +482,34 @@ fn no_sequence_of_events_breaks_the_invariants() {
         }
     }
 }
+
+/// The overlay has somebody dialled over and above the places, once, and says when it is enough.
+#[test]
+fn who_is_called_is_dialled_once_and_stays_until_it_is_let_go() {
+    let mut rig = Rig::new(Slots { outbound: 0, ..Slots::default() }, &[]);
+    let [good, bad] = [host(1), host(2)];
+    for called in [good, bad, good] {
+        assert!(rig.dialer.call(called, rig.now));
+    }
+    assert_eq!(rig.run(), [good, bad]);
+    rig.fail(bad);
+    let (conn, purpose) = rig.establish(good);
+    assert_eq!((purpose, rig.dialer.was_called(conn)), (Purpose::Keep, true));
+    assert_eq!(rig.run_at(Duration::from_secs(3_600)), [], "one failure is the end of it");
+    rig.dialer.on_closed(conn, CloseReason::Probed, rig.now);
+    assert!(rig.dialer.targets.is_empty() && !rig.dialer.was_called(conn));
+    // Who may not be dialled is told of, and is over.
+    assert!(rig.dialer.call(bad, rig.now));
+    let (now, wall) = (rig.now, rig.wall());
+    let mut world = World { now, wall, book: &mut rig.book, refuses: &|_, _| true };
+    assert_eq!(rig.dialer.step(&mut world), Some(Step::Refused { addr: bad }));
+    assert_eq!(rig.dialer.step(&mut world), None);
+    // Whoever is held stays so.
+    rig.dialer.hold(good, rig.now);
+    assert!(rig.dialer.call(good, rig.now));
+    assert_eq!(rig.run(), [good]);
+    let (conn, _) = rig.establish(good);
+    assert!(!rig.dialer.was_called(conn));
+    rig.dialer.stop();
+    assert!(!rig.dialer.call(bad, rig.now));
+}

@@ -562,6 +562,25 @@ impl Wanted {
     }
 
     fn may_come_of(&self, conn: ConnId, giver: &Giver) -> bool {
-        giver.may_have(self.height) && !self.refused.contains(&conn)
+        let refused = self.refused.len() >= REFUSED_MAX || self.refused.contains(&conn);
+        giver.may_have(self.height) && !refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_blocks_are_wanted_than_may_be() {
+        let mut blocks = Blocks::new(SyncRules::default());
+        let ids = |numbers: std::ops::Range<usize>| -> Arc<[Hash]> {
+            numbers.map(|number| Hash::of(&number.to_be_bytes())).collect()
+        };
+        let most = BLOCKS_WANTED_MAX;
+        assert_eq!(blocks.want(1, &ids(0..most + 5), Instant::START), ids(most..most + 5)[..]);
+        let next = ids(most..most + 1);
+        assert_eq!(blocks.want(1 + most as u64, &next, Instant::START), next[..]);
+        assert_eq!((blocks.wanted.len(), blocks.numbers.len()), (most, most));
     }
 }

@@ -357,3 +357,23 @@ impl Giver {
         self.flight.into_iter().map(|flight| flight.id).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_may_still_send_is_bounded() {
+        let facts = Facts { height: None, ranges: true, ping: None, excused: false };
+        let mut giver = Giver::new(facts, Instant::START);
+        for number in 0..3 * PASSED_MAX as u32 {
+            giver.ask(&[Hash::of(&number.to_be_bytes())], 1_000, Instant::START);
+            giver.cancel();
+            assert!(giver.passed.len() <= PASSED_MAX);
+        }
+        let of = |number: u32| Hash::of(&number.to_be_bytes());
+        assert!(giver.give(&of(0), 1_000, Instant::START).is_none(), "too long ago");
+        let last = of(3 * PASSED_MAX as u32 - 1);
+        assert!(giver.give(&last, 1_000, Instant::START).is_some());
+    }
+}

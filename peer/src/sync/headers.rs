@@ -26,8 +26,10 @@ const FRAUD_MISSES: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct HeaderSearch {
     search: Option<Search>,
-    /// Peers whose latest answer to a question for headers was none; of connected ones only.
-    misses: BTreeMap<ConnId, Misses>,
+    /// A question beside the search, which does not wait for it: to a peer that was silent.
+    again: Option<Asked>,
+    /// Questions that came to nothing since a peer last showed a header; of connected ones only.
+    misses: BTreeMap<(ConnId, Miss), Misses>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,15 @@ struct Asked {
     conn: ConnId,
     at: Instant,
     due: Instant,
+}
+
+/// How a question comes to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Miss {
+    /// The answer has no header.
+    Empty,
+    /// There is none in time.
+    Silent,
 }
 
 /// Questions in a row that came to nothing.
@@ -81,55 +92,106 @@ impl HeaderSearch {
         search.is_some_and(|it| it.asked.len() < ASKED_MAX && !it.asked.contains(&conn))
     }
 
-    pub(crate) fn has_missed(&self, conn: ConnId) -> bool {
-        self.misses.contains_key(&conn)
+    /// Whether somebody was asked in vain since this search began.
+    pub(crate) fn asked_in_vain(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| !search.asked.is_empty())
+    }
+
+    /// What a peer's turn is behind, the worst last: nothing, an empty answer, ten seconds of
+    /// silence, with which a few liars could hold up one search after the other.
+    pub(crate) fn failing(&self, conn: ConnId) -> [bool; 2] {
+        [Miss::Silent, Miss::Empty].map(|miss| self.misses.contains_key(&(conn, miss)))
     }
 
     /// This peer has its turn; whether the question left or not, it has it once.
     pub(crate) fn asked(&mut self, conn: ConnId, left: bool, now: Instant) {
         let Some(search) = &mut self.search else { return };
         search.asked.push(conn);
-        search.current = left.then(|| Asked { conn, at: now, due: now.after(HEADERS_PATIENCE) });
+        search.current = left.then(|| Asked::new(conn, now));
+        self.again.take_if(|again| again.conn == conn);
     }
 
-    /// Headers came of this peer, whoever asked.
+    /// Who is to be asked once more beside the search, of those that this admits: who has been
+    /// silent for longest. So whoever is silent always is banned in the end, though nobody waits
+    /// for it any more, and whoever was once is cleared.
+    pub(crate) fn silent(&self, admits: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        let search = self.search.as_ref().filter(|_| self.again.is_none())?;
+        let silent = self.misses.iter().filter_map(|((conn, miss), misses)| {
+            let waits = *miss == Miss::Silent && !search.asked.contains(conn) && admits(*conn);
+            waits.then_some((misses.since, *conn))
+        });
+        silent.min().map(|(_, conn)| conn)
+    }
+
+    /// It was.
+    pub(crate) fn asked_again(&mut self, conn: ConnId, now: Instant) {
+        self.again = Some(Asked::new(conn, now));
+    }
+
+    /// Headers came of this peer, whoever asked. They end the search, unless it was asked beside
+    /// it: who is waited for may show others.
     pub(crate) fn on_shown(&mut self, conn: ConnId) {
-        self.misses.remove(&conn);
-        self.search = None;
+        self.forgive(|other| other != conn);
+        if self.again.take_if(|again| again.conn == conn).is_none() {
+            self.search = None;
+        }
     }
 
-    /// An answer without a header. Whether it answers the search.
+    /// An answer without a header. Whether it answers a question of ours.
     pub(crate) fn on_none(&mut self, conn: ConnId, now: Instant) -> bool {
-        let Some(search) = &mut self.search else { return false };
-        let Some(asked) = search.current.take_if(|asked| asked.conn == conn) else { return false };
-        self.miss(asked, now);
+        let Some(asked) = self.take_question(conn) else { return false };
+        self.misses.remove(&(conn, Miss::Silent));
+        self.miss(asked, Miss::Empty, now);
         true
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.search.as_ref()?.current?.due)
+    /// It gives blocks that are wanted: it is not silent, but perhaps slow.
+    pub(crate) fn on_block(&mut self, conn: ConnId, now: Instant) {
+        if let Some(misses) = self.misses.get_mut(&(conn, Miss::Silent)) {
+            misses.since = now;
+        }
     }
 
-    /// Whoever is asked and is late; `excused` if that is our doing, or an answer is coming.
+    fn questions(&self) -> [Option<&Asked>; 2] {
+        [self.search.as_ref().and_then(|search| search.current.as_ref()), self.again.as_ref()]
+    }
+
+    /// The question that this peer has.
+    fn take_question(&mut self, conn: ConnId) -> Option<Asked> {
+        let current = self.search.as_mut().map(|search| &mut search.current);
+        let mut questions = current.into_iter().chain([&mut self.again]);
+        questions.find_map(|question| question.take_if(|asked| asked.conn == conn))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.questions().into_iter().flatten().map(|asked| asked.due).min()
+    }
+
+    /// The next who was asked and is late; not who is `excused`, if that is our doing or an answer
+    /// is coming.
     pub(crate) fn take_late(
         &mut self,
         now: Instant,
-        excused: impl FnOnce(ConnId) -> bool,
+        excused: impl Fn(ConnId) -> bool,
     ) -> Option<ConnId> {
-        let search = self.search.as_mut()?;
-        let asked = search.current.as_mut().filter(|asked| asked.due <= now)?;
-        if excused(asked.conn) {
-            asked.due = now.after(HEADERS_PATIENCE);
-            return None;
+        let current = self.search.as_mut().and_then(|search| search.current.as_mut());
+        let asked = current.into_iter().chain(self.again.as_mut());
+        let mut late = None;
+        for asked in asked.filter(|asked| asked.due <= now) {
+            if excused(asked.conn) {
+                asked.due = now.after(HEADERS_PATIENCE);
+            } else {
+                late = Some(asked.conn);
+            }
         }
-        let asked = search.current.take()?;
-        self.miss(asked, now);
+        let asked = self.take_question(late?)?;
+        self.miss(asked, Miss::Silent, now);
         Some(asked.conn)
     }
 
-    fn miss(&mut self, asked: Asked, now: Instant) {
+    fn miss(&mut self, asked: Asked, miss: Miss, now: Instant) {
         let first = Misses { count: 0, since: asked.at, last: asked.at };
-        let misses = self.misses.entry(asked.conn).or_insert(first);
+        let misses = self.misses.entry((asked.conn, miss)).or_insert(first);
         if asked.at.since(misses.last) > FRAUD_TIME {
             *misses = first; // what was long ago does not count
         }
@@ -139,22 +201,35 @@ impl HeaderSearch {
 
     /// Whether this peer was asked long and often enough, and showed nothing.
     pub(crate) fn is_fraud(&self, conn: ConnId, now: Instant) -> bool {
-        self.misses.get(&conn).is_some_and(|misses| {
-            misses.count >= FRAUD_MISSES && now.since(misses.since) >= FRAUD_TIME
-        })
+        let misses = [Miss::Empty, Miss::Silent].map(|miss| self.misses.get(&(conn, miss)));
+        misses
+            .into_iter()
+            .flatten()
+            .any(|misses| misses.count >= FRAUD_MISSES && now.since(misses.since) >= FRAUD_TIME)
     }
 
     /// Blocks are being fetched: the headers are ahead of our tip, and that nobody has more says
-    /// nothing against whoever claims more than our tip. Or a peer claims no more than that.
-    pub(crate) fn forgive(&mut self, keep: impl Fn(ConnId) -> bool) {
-        self.misses.retain(|conn, _| keep(*conn));
+    /// nothing against whoever claims more than our tip. To answer nothing still does.
+    pub(crate) fn on_blocks_wanted(&mut self) {
+        self.misses.retain(|(_, miss), _| *miss == Miss::Silent);
+    }
+
+    /// These claim work, the others no more than we have.
+    pub(crate) fn forgive(&mut self, claims: impl Fn(ConnId) -> bool) {
+        self.misses.retain(|(conn, _), _| claims(*conn));
     }
 
     /// The peer is gone. Whether the search waited for it.
     pub(crate) fn left(&mut self, conn: ConnId) -> bool {
-        self.misses.remove(&conn);
-        let Some(search) = &mut self.search else { return false };
-        search.current.take_if(|asked| asked.conn == conn).is_some()
+        self.forgive(|other| other != conn);
+        self.again.take_if(|again| again.conn == conn);
+        self.take_question(conn).is_some()
+    }
+}
+
+impl Asked {
+    const fn new(conn: ConnId, now: Instant) -> Self {
+        Self { conn, at: now, due: now.after(HEADERS_PATIENCE) }
     }
 }
 
@@ -163,6 +238,7 @@ mod tests {
     use super::*;
 
     const LIAR: ConnId = ConnId::new(1, 1);
+    const OTHER: ConnId = ConnId::new(2, 1);
 
     const fn at(secs: u64) -> Instant {
         Instant::from_micros(secs * 1_000_000)
@@ -194,10 +270,76 @@ mod tests {
         headers.asked(LIAR, true, at(0));
         assert_eq!(headers.take_late(at(10), |_| true), None);
         assert_eq!(headers.deadline(), Some(at(20)));
-        assert!(headers.on_none(LIAR, at(11)) && headers.has_missed(LIAR));
+        assert!(headers.on_none(LIAR, at(11)));
+        assert_eq!(headers.failing(LIAR), [false, true]);
         assert!(!headers.on_none(LIAR, at(11)), "one question, one answer");
         assert!(!headers.may_ask(LIAR) && headers.unasked().is_some());
         headers.on_shown(LIAR);
-        assert!(!headers.has_missed(LIAR) && headers.unasked().is_none());
+        assert_eq!(headers.failing(LIAR), [false, false]);
+        assert!(headers.unasked().is_none());
+    }
+
+    /// A search in which this peer was silent.
+    fn silence(headers: &mut HeaderSearch, conn: ConnId, from: u64) {
+        headers.begin([].into());
+        headers.asked(conn, true, at(from));
+        assert_eq!(headers.take_late(at(from + 10), |_| false), Some(conn));
+    }
+
+    #[test]
+    fn an_empty_answer_is_forgiven_while_blocks_are_fetched_and_silence_is_not() {
+        let mut headers = HeaderSearch::default();
+        silence(&mut headers, LIAR, 0);
+        headers.begin([].into());
+        headers.asked(OTHER, true, at(10));
+        assert!(headers.on_none(OTHER, at(11)));
+        headers.on_blocks_wanted();
+        assert_eq!([LIAR, OTHER].map(|conn| headers.failing(conn)), [[true, false], [false; 2]]);
+    }
+
+    #[test]
+    fn who_was_silent_is_asked_again_beside_the_search_until_it_is_a_fraud_or_cleared() {
+        let mut headers = HeaderSearch::default();
+        silence(&mut headers, LIAR, 0);
+        silence(&mut headers, OTHER, 10);
+        for from in (20..120).step_by(10) {
+            headers.begin([].into());
+            assert_eq!(headers.silent(|conn| conn != LIAR), Some(OTHER));
+            assert_eq!(headers.silent(|_| true), Some(LIAR), "the first to be silent");
+            headers.asked_again(LIAR, at(from));
+            assert_eq!((headers.silent(|_| true), headers.deadline()), (None, Some(at(from + 10))));
+            headers.end();
+            assert_eq!(headers.take_late(at(from + 10), |_| false), Some(LIAR));
+            assert_eq!(headers.is_fraud(LIAR, at(from + 10)), from == 110, "{from}");
+        }
+        headers.left(LIAR);
+        headers.begin([].into());
+        headers.asked_again(OTHER, at(120));
+        headers.on_shown(OTHER);
+        assert!(headers.is_on(), "others are waited for");
+        assert_eq!((headers.failing(OTHER), headers.silent(|_| true)), ([false; 2], None));
+    }
+
+    #[test]
+    fn who_gives_blocks_is_no_fraud_and_still_behind_others() {
+        let mut headers = HeaderSearch::default();
+        for from in (0..300).step_by(20) {
+            silence(&mut headers, LIAR, from);
+            assert!(!headers.is_fraud(LIAR, at(from + 10)));
+            headers.on_block(LIAR, at(from + 15));
+        }
+        assert_eq!(headers.failing(LIAR), [true, false]);
+    }
+
+    #[test]
+    fn one_search_asks_eight() {
+        let mut headers = HeaderSearch::default();
+        headers.begin([].into());
+        let conns = (0..20).map(|index| ConnId::new(index, 1));
+        for conn in conns.clone().filter(|conn| conn.index() < 8) {
+            assert!(headers.may_ask(conn));
+            headers.asked(conn, false, at(0));
+        }
+        assert!(conns.into_iter().all(|conn| !headers.may_ask(conn)));
     }
 }

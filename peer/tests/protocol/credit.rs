@@ -74,7 +74,12 @@ fn listener() -> (Solo, ConnId) {
 fn taken(outputs: &[Out]) -> (u32, usize) {
     let bytes = |output: &Out| match output {
         Out::ToChain(event) => Some(event.bytes()),
-        Out::Dial(_) | Out::Send(..) | Out::Close(..) | Out::Resolve(_) | Out::Opens(_) => None,
+        Out::Dial(_)
+        | Out::Send(..)
+        | Out::Close(..)
+        | Out::Resolve(_)
+        | Out::Opens(_)
+        | Out::Told(..) => None,
     };
     let taken: Vec<usize> = outputs.iter().filter_map(bytes).collect();
     (taken.len() as u32, taken.iter().sum())

@@ -68,7 +68,8 @@ pub(crate) fn sends(outputs: &[Out]) -> Vec<(Vec<ConnId>, Payload)> {
         | Out::Close(..)
         | Out::ToChain(_)
         | Out::Resolve(_)
-        | Out::Opens(_) => None,
+        | Out::Opens(_)
+        | Out::Told(..) => None,
     };
     outputs.iter().filter_map(sent).collect()
 }
@@ -268,13 +269,31 @@ fn a_successor_that_is_gone_is_replaced_and_without_any_it_is_fluffed() {
 fn what_the_send_queue_drops_goes_to_another() {
     let (mut solo, outs, ins) = house(config(Scheme::Grin), 1, 2, 1);
     let first = begin(&mut solo, &stem(1)).remove(0).0[0];
+    let outputs = solo.handle(Input::Dropped { conn: ins[0], payload: &stem(1) });
+    assert_eq!(outputs, [], "it was not sent there");
     let outputs = solo.handle(Input::Dropped { conn: first, payload: &stem(1) });
     let other = outs.iter().copied().find(|conn| *conn != first).unwrap();
     assert_eq!(sends(&outputs), [(vec![other], stem(1))]);
-    let outputs = solo.handle(Input::Dropped { conn: other, payload: &stem(1) });
-    assert_eq!(sends(&outputs), [(vec![first], stem(1))], "it may have room again");
-    let outputs = solo.handle(Input::Dropped { conn: ins[0], payload: &stem(1) });
-    assert_eq!(outputs, [], "it was not sent there");
+}
+
+/// As a driver does it: each loss is told at once.
+#[test]
+fn what_nobody_has_room_for_is_offered_to_each_once_and_fluffed() {
+    for scheme in [Scheme::PlusPlus, Scheme::Grin] {
+        let (mut solo, outs, ins) = house(config(scheme), 1, 3, 1);
+        let mut sent = begin(&mut solo, &stem(1));
+        let mut tried = BTreeSet::new();
+        while let [(to, payload)] = &sent[..]
+            && payload.kind() == Kind::StemTransaction
+        {
+            assert!(tried.insert(to[0]), "{scheme:?}: a second time to the same");
+            sent = sends(&solo.handle(Input::Dropped { conn: to[0], payload: &stem(1) }));
+        }
+        assert_eq!(tried, outs.iter().copied().collect(), "{scheme:?}");
+        assert_eq!(sent, [([outs, ins].concat(), transaction(1))], "{scheme:?}");
+        assert_eq!(told(&mut solo), [fluffed(1)]);
+        assert_eq!(wait(&mut solo, 10_000), [], "no embargo is left");
+    }
 }
 
 fn ask(solo: &mut Solo) -> (u64, Vec<Payload>) {

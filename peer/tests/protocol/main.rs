@@ -7,6 +7,7 @@ mod archives;
 mod banning;
 mod credit;
 mod dandelion;
+mod dropping;
 mod envelopes;
 mod eviction;
 mod forget;

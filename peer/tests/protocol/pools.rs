@@ -411,6 +411,28 @@ fn who_says_nothing_is_left_for_another() {
 }
 
 #[test]
+fn a_chain_that_does_not_answer_any_more_holds_up_no_exchange() {
+    let ours = ids(0..10);
+    let (mut solo, conn, first) = asker(&ours);
+    let other = dial_extended(&mut solo, 1);
+    solo.run_for(secs(11));
+    let outputs = solo.receive(conn, &part_of(&ours, first, lead(&ours[5])));
+    assert_eq!((sent(&outputs), told(&outputs)), (vec![], vec![ToChain::PoolWanted]));
+    let early = solo.run_for(millis(9_900));
+    assert_eq!(sent(&early.into_iter().map(|(_, output)| output).collect::<Vec<_>>()), []);
+    let late = solo.run_for(millis(100));
+    let (to, next) = asked(&late.into_iter().map(|(_, output)| output).collect::<Vec<_>>());
+    assert_eq!((to, next), (conn, GetPool { from: lead(&ours[5]) + 1, ..first }));
+    // What was known of our own pool is what the next part is compared with.
+    let outputs = solo.receive(conn, &part_of(&ids(0..20), next, u64::MAX));
+    let sent = sent(&outputs);
+    let [(_, Sent::Want(part, u64::MAX, missing))] = &sent[..] else { panic!("{sent:?}") };
+    let beyond = |id: &&Hash| lead(id) >= next.from && !ours.contains(id);
+    assert_eq!((*part, missing.len()), (next, ids(0..20).iter().filter(beyond).count()));
+    assert!(solo.is_here(other));
+}
+
+#[test]
 fn who_brings_transactions_has_longer_but_not_for_ever() {
     let (mut solo, slow, _) = asker(&[]);
     dial_extended(&mut solo, 1);

@@ -6,9 +6,12 @@ mod grin;
 mod lies;
 mod mesh;
 
+use std::time::Duration;
+
 use codec::{Hash, Item, Kind, Message, Offer, Payload, Records};
 use peer::{
-    Config, ConnId, Freshness, FromChain, Input, Policy, Recipients, RelayRules, ToChain, Verdict,
+    Config, ConnId, Freshness, FromChain, Input, Policy, Rate, Recipients, RelayRules, Request,
+    ToChain, Verdict,
 };
 
 use crate::envelopes::join_extended;
@@ -78,6 +81,22 @@ fn turn(solo: &mut Solo) -> Vec<Out> {
 /// What waits for room on the lane.
 fn room(solo: &mut Solo) -> Vec<Out> {
     solo.handle(Input::Room { credit: crate::solo::UNLIMITED })
+}
+
+/// Whom each request of these outputs goes to.
+fn asked(outputs: &[Out]) -> Vec<ConnId> {
+    let asks = |output: &&Out| {
+        matches!(output, Out::Send(_, sent) if matches!(
+            sent.kind(),
+            Kind::Want | Kind::GetBlock | Kind::GetTransaction
+        ))
+    };
+    outputs.iter().filter(asks).flat_map(recipients).collect()
+}
+
+/// What comes of letting time pass.
+fn run(solo: &mut Solo, wait: Duration) -> Vec<Out> {
+    solo.run_for(wait).into_iter().map(|(_, output)| output).collect()
 }
 
 fn sent(to: &[ConnId], bytes: &[u8]) -> Out {
@@ -196,7 +215,7 @@ fn what_was_announced_is_given_at_once_and_what_is_not_here_is_refused() {
     let unknown = item(&block(3));
     let outputs = solo.receive(a, &want(&[item(&one), unknown, item(&two)]));
     let given = [&one, &two].map(|it| Out::Send(Recipients::One(a), it.clone()));
-    let request = peer::Request::Block(unknown.id);
+    let request = Request::Block(unknown.id);
     let asked = Out::ToChain(ToChain::Requested { from: source(a), request });
     assert_eq!(outputs, [given[0].clone(), given[1].clone(), asked]);
     let Item { kind, id } = unknown;
@@ -295,4 +314,30 @@ fn what_was_dropped_on_the_way_out_may_be_announced_again() {
     assert_eq!(publish(&mut solo, &small), [sent(&[a, b], small.frame())]);
     solo.handle(Input::Dropped { conn: a, payload: &small });
     assert_eq!(publish(&mut solo, &small), [sent(&[a], small.frame())]);
+}
+
+#[test]
+fn the_pace_of_grin_binds_those_alone_who_count_as_grin_does() {
+    for policy in [Policy::Flood, Policy::Announce] {
+        let mut config = passive(NET);
+        config.relay.policy = policy;
+        config.rates.grin_pace = Some(Rate { amount: 1, per: secs(600), burst: 3 });
+        let mut solo = level(config);
+        let [ours] = extended(&mut solo);
+        let plain = solo.join(1);
+        let outputs: Vec<Out> =
+            (0..9).flat_map(|number| publish(&mut solo, &transaction(number))).collect();
+        let reached = |conn| outputs.iter().filter(|it| recipients(it).contains(&conn)).count();
+        assert_eq!((reached(ours), reached(plain)), (9, 3), "{policy:?}");
+        for (to, left) in [(ours, 5), (plain, 0)] {
+            let ask = |number| {
+                let request = Request::Headers([Hash([number; 32])].into());
+                solo.handle(Input::FromChain(FromChain::Request { to, request }))
+            };
+            assert_eq!((0..5).flat_map(ask).count(), left, "{policy:?}");
+        }
+        // What is sent whatever the pace does not count for one of ours either.
+        solo.receive(ours, &crate::solo::ping(2));
+        assert_eq!(publish(&mut solo, &transaction(10)), [sent(&[ours], transaction(10).frame())]);
+    }
 }

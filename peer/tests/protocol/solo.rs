@@ -30,6 +30,7 @@ pub(crate) enum Out {
     ToChain(ToChain),
     Resolve(Box<str>),
     Opens(ConnId),
+    Told(Vec<u8>, Vec<u8>),
 }
 
 impl From<Output> for Out {
@@ -41,6 +42,7 @@ impl From<Output> for Out {
             Output::ToChain(event) => Self::ToChain(event),
             Output::Resolve { name } => Self::Resolve(name),
             Output::Opens { conn } => Self::Opens(conn),
+            Output::Told { topic, data } => Self::Told(topic.to_vec(), data.to_vec()),
         }
     }
 }
@@ -67,6 +69,7 @@ pub(crate) enum Recorded {
     FromChain(FromChain),
     Tip(ChainTip),
     Hold(SocketAddr),
+    Publish(Vec<u8>, Vec<u8>),
     Shutdown,
     Timeout,
 }
@@ -95,6 +98,7 @@ impl Recorded {
             Input::FromChain(command) => Self::FromChain(command.clone()),
             Input::Tip(tip) => Self::Tip(*tip),
             Input::Hold { addr } => Self::Hold(*addr),
+            Input::Publish { topic, data } => Self::Publish(topic.to_vec(), data.to_vec()),
             Input::Shutdown => Self::Shutdown,
             Input::Timeout => Self::Timeout,
         }
@@ -125,6 +129,7 @@ impl Recorded {
             Self::FromChain(command) => Input::FromChain(command.clone()),
             Self::Tip(tip) => Input::Tip(*tip),
             Self::Hold(addr) => Input::Hold { addr: *addr },
+            Self::Publish(topic, data) => Input::Publish { topic, data },
             Self::Shutdown => Input::Shutdown,
             Self::Timeout => Input::Timeout,
         }
@@ -362,7 +367,12 @@ pub(crate) fn hash(number: u8) -> Hash {
 pub(crate) fn sent_kinds(outputs: &[Out]) -> Vec<Kind> {
     let kind = |output: &Out| match output {
         Out::Send(_, payload) => Some(payload.kind()),
-        Out::Dial(_) | Out::Close(..) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => None,
+        Out::Dial(_)
+        | Out::Close(..)
+        | Out::ToChain(_)
+        | Out::Resolve(_)
+        | Out::Opens(_)
+        | Out::Told(..) => None,
     };
     outputs.iter().filter_map(kind).collect()
 }
@@ -372,14 +382,21 @@ pub(crate) fn recipients(output: &Out) -> Vec<ConnId> {
     match output {
         Out::Send(Recipients::One(conn), _) | Out::Close(conn, _) => vec![*conn],
         Out::Send(Recipients::Many(conns), _) => conns.clone(),
-        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => Vec::new(),
+        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) | Out::Told(..) => {
+            Vec::new()
+        }
     }
 }
 
 pub(crate) fn closes(outputs: &[(Instant, Out)]) -> Vec<(Instant, ConnId, CloseReason)> {
     let close = |(at, output): &(Instant, Out)| match output {
         Out::Close(conn, reason) => Some((*at, *conn, *reason)),
-        Out::Send(..) | Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) => None,
+        Out::Send(..)
+        | Out::Dial(_)
+        | Out::ToChain(_)
+        | Out::Resolve(_)
+        | Out::Opens(_)
+        | Out::Told(..) => None,
     };
     outputs.iter().filter_map(close).collect()
 }

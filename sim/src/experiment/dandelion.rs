@@ -243,9 +243,9 @@ fn report(
 ) -> Result<Report, String> {
     let Parameters { nodes, degree, transactions, seeds, seed, spies, .. } = parameters;
     let mut text = format!(
-        "sim dandelion: seeds {seed} to {}, {nodes} nodes that dial {degree} others each, \
-         {transactions} transactions of {BYTES} bytes, one in {} ms, {:.0} % spies, stems end in \
-         {} % of the cases, links log-normal around 50 ms\n\n",
+        "sim experiment dandelion: seeds {seed} to {}, {nodes} nodes that dial {degree} others \
+         each, {transactions} transactions of {BYTES} bytes, one in {} ms, {:.0} % spies, stems \
+         end in {} % of the cases, links log-normal around 50 ms\n\n",
         seed + seeds - 1,
         parameters.every_ms,
         100.0 * spies,

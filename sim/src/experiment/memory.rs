@@ -62,7 +62,7 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
     let each = |bytes: u64| bytes.saturating_sub(before) / nodes as u64;
     let holds = each(spread) <= BYTES_MAX;
     let text = format!(
-        "sim memory: seed {seed}, {nodes} nodes that dial {degree} others each\n\n  \
+        "sim experiment memory: seed {seed}, {nodes} nodes that dial {degree} others each\n\n  \
          fixed pools of an endpoint           {pools:>9} B\n  \
          resident for each node, built        {:>9} B\n  \
          resident for each node, established  {:>9} B\n  \

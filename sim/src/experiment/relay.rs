@@ -286,7 +286,7 @@ fn report(
     let Parameters { nodes, degree, transactions, blocks, mbit, seeds, seed, .. } = parameters;
     let sweep = parameters.threshold_sweep;
     let mut text = format!(
-        "sim relay{}: seeds {seed} to {}, {nodes} nodes that dial {degree} others each, \
+        "sim experiment relay{}: seeds {seed} to {}, {nodes} nodes that dial {degree} others each, \
          {transactions} transactions, one in {} ms, 9 of 10 of 300 to 2,000 bytes, the others of \
          2 to 100 kB, and {blocks} blocks of 1 MB, {mbit} Mbit/s, links log-normal around 50 ms, \
          bodies up to {} bytes unasked\n\n",

@@ -25,7 +25,7 @@ impl<S: Script> Network<S> {
     /// several at once, each waits for those before it.
     fn enter_line(&mut self, link: usize, side: usize, segment: Segment) {
         if self.model.bandwidth.is_none() {
-            return self.deliver(link, side, segment);
+            return self.carry_out(Event::Deliver { link, side, segment });
         }
         let time = self.model.line_time(segment.bytes_count());
         let node = &mut self.nodes[self.links[link].ends[side].node];
@@ -66,7 +66,14 @@ impl<S: Script> Network<S> {
             _ if waits => {
                 segment.pieces().iter().for_each(|piece| pipe.parked.extend(piece.bytes()));
             }
-            Segment::One(piece) => self.receive(link, side, piece.bytes()),
+            Segment::One(piece) if !self.doubles_byte() => {
+                self.receive(link, side, piece.bytes());
+            }
+            Segment::One(piece) => {
+                let last = piece.bytes().last();
+                let bytes: Vec<u8> = piece.bytes().iter().chain(last).copied().collect();
+                self.receive(link, side, &bytes);
+            }
             Segment::Many(pieces) => {
                 let bytes: Vec<u8> = pieces.iter().flat_map(|one| one.bytes()).copied().collect();
                 self.receive(link, side, &bytes);

@@ -17,7 +17,9 @@ const PORTS: usize = 20_000;
 
 impl<S: Script> Network<S> {
     pub(super) fn dial(&mut self, from: NodeId, addr: SocketAddr) {
-        let (life, latency) = (self.nodes[from].life, self.model.latency.draw(&mut self.latencies));
+        let to = self.by_addr.get(&addr).copied().unwrap_or(from);
+        let latency = self.model.latency.draw([from, to], &mut self.latencies);
+        let life = self.nodes[from].life;
         let knock = Event::Knock { from, life, addr, latency };
         self.schedule.push(self.now.after(latency), knock);
     }

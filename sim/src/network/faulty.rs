@@ -14,6 +14,9 @@ impl<S: Script> Network<S> {
                 self.nodes[node].stalled_until = until.max(self.nodes[node].stalled_until);
                 self.schedule.push(until, Event::Release);
             }
+            Fault::Pause { node, lasts } => self.pause(node, lasts),
+            // A process that stands still says no goodbye, and ends nothing.
+            Fault::Reset { node } | Fault::Leave { node } if self.is_paused(node) => {}
             Fault::Reset { node } => {
                 let links = self.nodes[node].links();
                 if let Some((link, side)) = self.faults.pick(&links).copied() {
@@ -33,9 +36,9 @@ impl<S: Script> Network<S> {
                 self.release_all(); // what an earlier one held
             }
             Fault::Crash { node } => self.crash(node),
-            Fault::Restart { node } => {
+            Fault::Restart { node, with_store } => {
                 if self.nodes[node].endpoint.is_none() {
-                    self.start(node);
+                    self.start(node, with_store);
                 }
             }
             Fault::Leave { node } => {
@@ -71,6 +74,8 @@ impl<S: Script> Network<S> {
         node.endpoint = None;
         node.life += 1;
         node.wake_at = None;
+        node.paused_until = None;
+        node.backlog.clear(); // all of it was for this process
     }
 
     /// A connection breaks at this side; the other hears of it over the link.

@@ -147,6 +147,91 @@ fn a_slow_reader_loses_payloads_and_is_told_again_what_it_lost() {
     assert_eq!(stage.closed_in_all(), 0);
 }
 
+/// A peer that we dialled, which got our Hand.
+fn dialed(stage: &mut Stage, port: u16) -> Socket {
+    let socket = stage.script.connect(addr(port));
+    stage.script.sends_complete_at_once(true);
+    stage.settle();
+    let shake = Message::Shake(codec::Shake {
+        version: 1000,
+        capabilities: Capabilities::default(),
+        total_difficulty: 0,
+        user_agent: "test",
+        genesis: Network::DEV.genesis,
+    });
+    stage.script.receive(socket, &frame(&shake));
+    stage.settle();
+    stage.script.take_wire(socket);
+    stage.script.sends_complete_at_once(false);
+    socket
+}
+
+/// The transactions that the chain was told to be public.
+fn fluffed(stage: &mut Stage) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    while let Some(event) = stage.chain.try_recv().unwrap() {
+        if let ToChain::Fluffed { payload } = event {
+            bodies.push(payload.body().to_vec());
+        }
+    }
+    bodies
+}
+
+#[test]
+fn a_stem_that_a_slow_reader_has_no_room_for_goes_to_another_or_is_fluffed() {
+    let mut setup = Setup::default();
+    setup.peer.connect = vec![addr(1), addr(2)];
+    let mut stage = Stage::new(setup);
+    stage.turns(2);
+    let peers = [1, 2].map(|port| dialed(&mut stage, port));
+    assert_eq!(stage.metrics().peers_outbound, 2);
+    for n in 0..40 {
+        for peer in peers {
+            send(&mut stage, peer, transaction(n, 200_000));
+        }
+        stage.event_loop.settle();
+        stage.turns(2); // the first ones leave the queue
+    }
+    // Whoever stands still for a second is not waited for.
+    for _ in 0..6 {
+        stage.pass(Duration::from_millis(250));
+    }
+    // Nobody has room, then one of them.
+    let stems = [100, 101].map(|n| transaction(n, 250_000));
+    stage.chain.send(FromChain::Stem(stems[0].clone())).unwrap();
+    stage.turns(5);
+    assert_eq!(fluffed(&mut stage), [stems[0].body()]);
+    stage.deliver(&peers[1..]);
+    stage.script.take_wire(peers[1]);
+    stage.chain.send(FromChain::Stem(stems[1].clone())).unwrap();
+    stage.deliver(&peers[1..]);
+    assert_eq!(kinds(&stage.script.take_wire(peers[1])), [Kind::StemTransaction]);
+    assert_eq!(fluffed(&mut stage), [[0; 0]; 0]);
+    assert_eq!(stage.closed_in_all(), 0);
+}
+
+#[test]
+fn a_slow_reader_loses_word_of_payloads_and_keeps_its_connection() {
+    let mut stage = Stage::new(Setup::default());
+    let peer = stage.establish(1)[0];
+    let item = codec::Item { kind: Kind::Block, id: codec::Hash([7; 32]) };
+    let offers = vec![codec::Offer { item, bytes: 9 }; 100];
+    let have = Message::Have(codec::Records::new(&offers));
+    let have = have.to_payload(&Network::DEV, 1000).unwrap();
+    let kernel = Message::TransactionKernel(item.id).to_payload(&Network::DEV, 1000).unwrap();
+    for _ in 0..30_000 {
+        send(&mut stage, peer, have.clone());
+        send(&mut stage, peer, kernel.clone());
+        stage.event_loop.settle();
+    }
+    stage.script.receive(peer, &ping());
+    stage.turns(2);
+    assert!(stage.metrics().relay_dropped > 10_000);
+    stage.deliver(&[peer]);
+    assert!(kinds(&stage.script.take_wire(peer)).contains(&Kind::Pong));
+    assert_eq!(stage.closed_in_all(), 0);
+}
+
 #[test]
 fn a_send_that_stands_still_ends_its_connection_and_is_joined() {
     let mut stage = Stage::new(Setup::default());

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::flags::Cluster;
-use crate::report::Report as Files;
 use graph::{Living, Point, point};
 pub(crate) use host::run as run_engines;
 use processes::Processes;
@@ -79,16 +78,15 @@ impl Condition {
 
 /// Runs the cluster and reports; `Err` is what kept it from running.
 pub(crate) fn run(flags: &Cluster, told_to_stop: &AtomicBool) -> Result<Report, String> {
-    let (json, html) = flags.reports.paths("cluster");
-    Files::prepare(&[&json, &html])?;
+    let files = flags.reports.prepare("cluster")?;
     let mut run = Run::new(flags, told_to_stop)?;
     run.all_phases()?;
     run.end()?;
     let mut report = run.report;
     report.conclude();
     print!("{}", report.table());
-    report.write(&json, &html)?;
-    println!("  reports: {} and {}", json.display(), html.display());
+    files.write(&report, page::page(&report))?;
+    println!("  reports: {files}");
     Ok(report)
 }
 

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use super::graph::Point;
 use super::report::{EngineRow, Report};
 use crate::page::{
-    Area, CHART_SIZE, GRID, LINE, STYLE, TEXT, chart, escaped, figure, inlined, list, short,
+    Area, CHART_SIZE, GRID, LINE, TEXT, chart, document, escaped, figure, inlined, list, short,
 };
 
 /// The whole page.
@@ -17,16 +17,13 @@ pub(super) fn page(report: &Report) -> Result<String, String> {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>loadgen cluster: {0}</title><style>{STYLE}</style></head><body><main>\
-         <h1>A cluster of {1} engines</h1>\
-         <p class=\"sub\">in {2} processes on loopback, each with a store of its own</p>\
-         <p class=\"verdict {3}\">{0}</p>",
-        escaped(report.verdict),
+        "<h1>A cluster of {} engines</h1>\
+         <p class=\"sub\">in {} processes on loopback, each with a store of its own</p>\
+         <p class=\"verdict {}\">{}</p>",
         report.engines,
         report.processes,
         if report.verdict == "passed" { "passed" } else { "failed" },
+        escaped(report.verdict),
     );
     list(&mut out, "What went wrong", &report.errors);
     out.push_str("<div class=\"key\">");
@@ -55,8 +52,8 @@ pub(super) fn page(report: &Report) -> Result<String, String> {
     for (name, value) in report.rows().into_iter().chain(profile).chain(closed) {
         let _ = write!(out, "<tr><td>{}</td><td>{}</td></tr>", escaped(&name), escaped(&value));
     }
-    out.push_str("</table></main></body></html>\n");
-    Ok(out)
+    out.push_str("</table>");
+    Ok(document(&format!("cluster: {}", report.verdict), &out))
 }
 
 /// A line over the whole run; `None` where nothing was measured.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -221,18 +220,6 @@ impl Report {
         }
         self.errors.iter().for_each(|error| row("ERROR", error));
         out
-    }
-
-    /// Writes both files; what hinders one does not hinder the other.
-    pub(super) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
-        let write = |path: &Path, text: Result<String, String>| {
-            let written =
-                text.and_then(|text| std::fs::write(path, text).map_err(|error| error.to_string()));
-            written.map_err(|error| format!("writing {}: {error}", path.display()))
-        };
-        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string());
-        let machine = write(json, text);
-        write(html, super::page::page(self)).and(machine)
     }
 }
 

@@ -24,7 +24,6 @@ use crate::fleet::honest::{self, CLIENTS, DIALLING, LISTENING, PAYLOAD_BYTES};
 use crate::ledger::{Ledger, Written};
 use crate::plan::{Id, Plan};
 use crate::process;
-use crate::report::Report;
 use crate::talk::{Order, Role, Said, Window};
 use chain::Chain;
 use helper::Helper;
@@ -72,8 +71,7 @@ pub(crate) fn say_all() {
 /// running.
 pub(crate) fn run(flags: &Hostile, told_to_stop: &AtomicBool) -> Result<bool, String> {
     let chosen = choose(&flags.attacks)?;
-    let (json, html) = flags.reports.paths("hostile");
-    Report::prepare(&[&json, &html])?;
+    let files = flags.reports.prepare("hostile")?;
     process::raise_descriptor_limit();
     let process_bytes = process::resident_bytes().unwrap_or_default();
     let (mut scene, memory_bound) = Scene::start(flags.seed, process_bytes)?;
@@ -107,10 +105,8 @@ pub(crate) fn run(flags: &Hostile, told_to_stop: &AtomicBool) -> Result<bool, St
     report.errors.extend(scene.end());
     report.verdict = if report.is_fine() { "passed" } else { "FAILED" };
     print!("{}", report.table());
-    for (path, text) in [(&json, report.json()?), (&html, report.page())] {
-        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    println!("  reports: {} and {}", json.display(), html.display());
+    files.write(&report, Ok(report.page()))?;
+    println!("  reports: {files}");
     Ok(report.is_fine())
 }
 

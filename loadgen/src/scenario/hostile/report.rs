@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::page::{STYLE, escaped, list};
+use crate::page::{document, escaped, list};
 use crate::report::grouped;
 
 /// What came of one attack.
@@ -141,10 +141,6 @@ impl HostileReport {
         self.errors.iter().cloned().chain(of_attacks).collect()
     }
 
-    pub(super) fn json(&self) -> Result<String, String> {
-        serde_json::to_string_pretty(self).map_err(|error| error.to_string())
-    }
-
     /// The page for people.
     pub(super) fn page(&self) -> String {
         let mut out = String::new();
@@ -186,13 +182,7 @@ impl HostileReport {
         }
         out.push_str("</table>");
         list(&mut out, "How to read this", &self.notes);
-        format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\">\
-             <title>loadgen hostile: {}</title><style>{STYLE}</style></head><body><main>{out}\
-             </main></body></html>\n",
-            self.verdict
-        )
+        document(&format!("hostile: {}", self.verdict), &out)
     }
 }
 
@@ -225,7 +215,7 @@ mod tests {
     #[test]
     fn the_promised_keys_are_there() {
         let report = HostileReport { attacks: vec![Trial::default()], ..HostileReport::default() };
-        let value: serde_json::Value = serde_json::from_str(&report.json().unwrap()).unwrap();
+        let value = serde_json::to_value(&report).unwrap();
         let keys = "name what connections frames_sent bytes_sent fate expected \
             honest_p99_us_before honest_p99_us_during ratio lost rss_bytes_before rss_bytes_peak \
             verdict";

@@ -18,11 +18,12 @@ use molva::{
 };
 
 use crate::flags::Relay;
+use crate::noise::Noise;
 use crate::process;
-use crate::report::Report as Files;
+use crate::scenario::meeting::{await_peers, end};
 use chain::{Chain, Seen, Shared};
 use report::{ModeReport, RelayReport};
-use workload::{Amount, Noise, items};
+use workload::{Amount, items};
 
 /// What the engines of a run may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,9 +57,6 @@ const ARRIVE_LIMIT: Duration = Duration::from_secs(30);
 /// After everything has arrived: time for what is doubled to come too.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// Time for the goodbyes of all engines.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// Smallest bytes of a lane: twice the largest frame of mainnet. They are a bound, not a pool.
 const LANE_BYTES: usize = 22 << 20;
 
@@ -67,8 +65,7 @@ const DUPLICATE_SHARE_MAX: f64 = 0.1;
 
 /// Runs all modes and reports; whether everything was as it must be.
 pub(crate) fn run(flags: &Relay, told_to_stop: &AtomicBool) -> Result<bool, String> {
-    let (json, html) = flags.reports.paths("relay");
-    Files::prepare(&[&json, &html])?;
+    let files = flags.reports.prepare("relay")?;
     process::raise_descriptor_limit();
     let mut report = RelayReport::new(flags);
     for mode in Mode::ALL {
@@ -82,8 +79,8 @@ pub(crate) fn run(flags: &Relay, told_to_stop: &AtomicBool) -> Result<bool, Stri
     }
     report.conclude(DUPLICATE_SHARE_MAX);
     print!("{}", report.table());
-    report.write(&json, &html)?;
-    println!("  reports: {} and {}", json.display(), html.display());
+    files.write(&report, Ok(report.page()))?;
+    println!("  reports: {files}");
     Ok(report.is_fine())
 }
 
@@ -153,7 +150,8 @@ impl Run {
             sides.push(side);
         }
         let expected = connect(&engines, flags)?;
-        await_peers(&engines, expected)?;
+        let handles = engines.iter().map(|(_, handle)| handle.clone());
+        await_peers(handles.zip(expected), FORM_LIMIT)?;
         let amount = Amount {
             transactions: flags.transactions,
             blocks: flags.blocks,
@@ -203,7 +201,7 @@ impl Run {
             let seen = chain.join().map_err(|_| "a chain panicked".to_owned())??;
             report.take(seen);
         }
-        end(engines, &mut report);
+        report.errors.extend(end(engines.into_iter().map(|(engine, _)| engine)));
         report.conclude();
         Ok(report)
     }
@@ -234,37 +232,6 @@ fn connect(engines: &[(Engine, Handle)], flags: &Relay) -> Result<Vec<usize>, St
     Ok(degree)
 }
 
-fn await_peers(engines: &[(Engine, Handle)], degree: Vec<usize>) -> Result<(), String> {
-    let limit = Instant::now() + FORM_LIMIT;
-    for ((_, handle), degree) in engines.iter().zip(degree) {
-        loop {
-            let metrics = handle.metrics();
-            let peers = metrics.peers_inbound + metrics.peers_outbound;
-            if peers as usize >= degree {
-                break;
-            }
-            if Instant::now() > limit {
-                return Err(format!("an engine has {peers} of its {degree} peers"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    Ok(())
-}
-
 fn bytes_received(engines: &[(Engine, Handle)]) -> u64 {
     engines.iter().map(|(_, handle)| handle.metrics().bytes_received).sum()
-}
-
-/// All at once: they say goodbye to each other.
-fn end(engines: Vec<(Engine, Handle)>, report: &mut ModeReport) {
-    std::thread::scope(|scope| {
-        let spawn = |(engine, _): (Engine, Handle)| scope.spawn(|| engine.shutdown(GOODBYE));
-        let threads: Vec<_> = engines.into_iter().map(spawn).collect();
-        for thread in threads {
-            if let Err(end) = thread.join().expect("it does not panic") {
-                report.errors.push(format!("an engine ended: {end}"));
-            }
-        }
-    });
 }

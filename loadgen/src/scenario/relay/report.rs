@@ -1,7 +1,6 @@
 //! What relaying cost in each mode: for machines as JSON, for people as a table and a page.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use molva::Metrics;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use super::chain::Seen;
 use super::workload::Item;
 use crate::flags::Relay;
-use crate::page::{STYLE, escaped, list};
+use crate::page::{document, escaped, list};
 use crate::report::grouped;
 
 /// What one mode cost.
@@ -177,18 +176,8 @@ impl RelayReport {
         out
     }
 
-    /// Writes both files; what hinders one does not hinder the other.
-    pub(super) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
-        let write = |path: &Path, text: String| {
-            std::fs::write(path, text)
-                .map_err(|error| format!("writing {}: {error}", path.display()))
-        };
-        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
-        let machine = write(json, text);
-        write(html, self.page()).and(machine)
-    }
-
-    fn page(&self) -> String {
+    /// The page for people.
+    pub(super) fn page(&self) -> String {
         let mut out = String::new();
         let class = if self.is_fine() { "passed" } else { "failed" };
         let verdict = match self.errors.first() {
@@ -228,13 +217,7 @@ impl RelayReport {
             );
         }
         out.push_str("</table>");
-        format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\">\
-             <title>loadgen relay: {}</title><style>{STYLE}</style></head><body><main>{out}\
-             </main></body></html>\n",
-            self.verdict
-        )
+        document(&format!("relay: {}", self.verdict), &out)
     }
 }
 

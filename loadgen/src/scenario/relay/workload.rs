@@ -5,6 +5,8 @@
 
 use molva::{Hash, Kind, Network, Payload};
 
+use crate::noise::Noise;
+
 /// Bytes of a packed proof of work: 42 nonces of 32 bits.
 const PROOF_BYTES: usize = 168;
 
@@ -54,29 +56,11 @@ pub(super) fn items(network: &Network, amount: &Amount) -> Vec<Item> {
     (0..all).map(item).collect()
 }
 
-/// SplitMix64: the same noise from the same number.
-pub(super) struct Noise(pub(super) u64);
-
-impl Noise {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let words = std::iter::repeat_with(|| self.next().to_be_bytes());
-        words.take(count.div_ceil(8)).flatten().take(count).collect()
-    }
-
-    /// A commitment: 33 bytes of which the first is 8 or 9.
-    fn commitment(&mut self) -> Vec<u8> {
-        let mut bytes = self.bytes(33);
-        bytes[0] = 8 | bytes[0] & 1;
-        bytes
-    }
+/// A commitment: 33 bytes of which the first is 8 or 9.
+fn commitment(noise: &mut Noise) -> Vec<u8> {
+    let mut bytes = noise.bytes(33);
+    bytes[0] = 8 | bytes[0] & 1;
+    bytes
 }
 
 fn transaction(noise: &mut Noise) -> Vec<u8> {
@@ -101,7 +85,7 @@ fn body(outputs: u32, kernels: u32, noise: &mut Noise, out: &mut Vec<u8>) {
     let mut list: Vec<Vec<u8>> = (0..outputs)
         .map(|_| {
             let mut output = vec![0];
-            output.extend(noise.commitment());
+            output.extend(commitment(noise));
             output
         })
         .collect();
@@ -119,7 +103,7 @@ fn body(outputs: u32, kernels: u32, noise: &mut Noise, out: &mut Vec<u8>) {
 /// A plain kernel, and the hash by which it is sorted: that of its form with eight zeros more.
 fn kernel(noise: &mut Noise) -> (Hash, Vec<u8>) {
     let fee = (noise.next() & 0xff_ffff).to_be_bytes();
-    let rest = [noise.commitment(), noise.bytes(64)].concat();
+    let rest = [commitment(noise), noise.bytes(64)].concat();
     let hash = Hash::of(&[&[0], &fee[..], &[0; 8], &rest].concat());
     (hash, [&[0], &fee[..], &rest].concat())
 }

@@ -12,13 +12,13 @@ mod server;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use molva::{Config, Engine, InventoryLimits, Locality, PeerConfig, Rate, SeenLimits, Slots};
 
 use crate::flags::Sync;
 use crate::process;
-use crate::report::Report as Files;
+use crate::scenario::meeting::{await_peers, end};
 use blocks::{Blocks, NETWORK};
 use client::Client;
 use report::{Case, SyncReport};
@@ -40,13 +40,9 @@ const PATIENCE_BESIDE: Duration = Duration::from_secs(20);
 /// Time for all connections to stand.
 const FORM_LIMIT: Duration = Duration::from_secs(10);
 
-/// Time for the goodbyes of all engines.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// Runs all cases and reports; whether everything was as it must be.
 pub(crate) fn run(flags: &Sync, told_to_stop: &AtomicBool) -> Result<bool, String> {
-    let (json, html) = flags.reports.paths("sync");
-    Files::prepare(&[&json, &html])?;
+    let files = flags.reports.prepare("sync")?;
     process::raise_descriptor_limit();
     let mut report = SyncReport::new(flags);
     let blocks = Arc::new(Blocks::generate(flags.blocks as usize, flags.block_bytes));
@@ -72,8 +68,8 @@ pub(crate) fn run(flags: &Sync, told_to_stop: &AtomicBool) -> Result<bool, Strin
     }
     report.conclude(SHARE_MIN);
     print!("{}", report.table());
-    report.write(&json, &html)?;
-    println!("  reports: {} and {}", json.display(), html.display());
+    files.write(&report, Ok(report.page()))?;
+    println!("  reports: {files}");
     Ok(report.is_fine())
 }
 
@@ -123,7 +119,7 @@ impl Run {
             servers.push(engine);
         }
         let (engine, side) = Engine::start(own).map_err(|error| error.to_string())?;
-        await_peers(&engine, manners.len())?;
+        await_peers([(engine.handle(), manners.len())], FORM_LIMIT)?;
         Ok(Self {
             manners: manners.to_vec(),
             client: Client::new(side, Arc::clone(blocks)),
@@ -159,23 +155,7 @@ impl Run {
         for chain in self.chains {
             chain.join().map_err(|_| "a chain panicked".to_owned())??;
         }
-        for engine in self.servers.into_iter().chain([self.engine]) {
-            if let Err(end) = engine.shutdown(GOODBYE) {
-                case.errors.push(format!("an engine ended: {end}"));
-            }
-        }
+        case.errors.extend(end(self.servers.into_iter().chain([self.engine])));
         Ok(case)
     }
-}
-
-fn await_peers(engine: &Engine, count: usize) -> Result<(), String> {
-    let limit = Instant::now() + FORM_LIMIT;
-    let handle = engine.handle();
-    while (handle.metrics().peers_outbound as usize) < count {
-        if Instant::now() > limit {
-            return Err("the servers are not reached".into());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }

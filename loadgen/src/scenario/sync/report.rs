@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 use molva::Metrics;
 use serde::Serialize;
@@ -10,7 +9,7 @@ use serde::Serialize;
 use super::client::Seen;
 use super::server::Manner;
 use crate::flags::Sync;
-use crate::page::{STYLE, escaped, list};
+use crate::page::{document, escaped, list};
 use crate::report::grouped;
 
 /// What one case gave.
@@ -143,18 +142,8 @@ impl SyncReport {
         out
     }
 
-    /// Writes both files; what hinders one does not hinder the other.
-    pub(super) fn write(&self, json: &Path, html: &Path) -> Result<(), String> {
-        let write = |path: &Path, text: String| {
-            std::fs::write(path, text)
-                .map_err(|error| format!("writing {}: {error}", path.display()))
-        };
-        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
-        let machine = write(json, text);
-        write(html, self.page()).and(machine)
-    }
-
-    fn page(&self) -> String {
+    /// The page for people.
+    pub(super) fn page(&self) -> String {
         let mut out = String::new();
         let class = if self.is_fine() { "passed" } else { "failed" };
         let verdict = match self.errors.first() {
@@ -190,13 +179,7 @@ impl SyncReport {
             );
         }
         out.push_str("</table>");
-        format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\">\
-             <title>loadgen sync: {}</title><style>{STYLE}</style></head><body><main>{out}\
-             </main></body></html>\n",
-            self.verdict
-        )
+        document(&format!("sync: {}", self.verdict), &out)
     }
 }
 

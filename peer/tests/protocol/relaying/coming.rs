@@ -112,7 +112,7 @@ fn what_was_asked_for_is_never_refused() {
     let [a, b] = extended(&mut solo);
     let block = headed_block(1);
     publish(&mut solo, &block);
-    let request = peer::Request::Block(block.id());
+    let request = Request::Block(block.id());
     solo.handle(Input::FromChain(FromChain::Request { to: b, request }));
     turn(&mut solo);
     let (head, tail) = block.frame().split_at(5_000);

@@ -1,25 +1,10 @@
 //! What is announced is told once, and fetched from one after the other.
 
 use codec::{Item, Kind, Message, Payload};
-use peer::{ConnId, Freshness, Input, REQUESTS_PER_PEER_MAX, ToChain, Verdict};
+use peer::{ConnId, Freshness, Input, Instant, REQUESTS_PER_PEER_MAX, ToChain, Verdict};
 
 use super::*;
 use crate::solo::{hash, millis};
-
-/// Whom each request of these outputs goes to.
-fn asked(outputs: &[Out]) -> Vec<ConnId> {
-    let asks = |output: &&Out| {
-        matches!(output, Out::Send(_, sent) if matches!(
-            sent.kind(),
-            Kind::Want | Kind::GetBlock | Kind::GetTransaction
-        ))
-    };
-    outputs.iter().filter(asks).flat_map(recipients).collect()
-}
-
-fn run(solo: &mut Solo, wait: std::time::Duration) -> Vec<Out> {
-    solo.run_for(wait).into_iter().map(|(_, output)| output).collect()
-}
 
 /// All of these announce it, and the chain wants it.
 fn wanted<const N: usize>(solo: &mut Solo, conns: [ConnId; N], block: &Payload) -> ConnId {
@@ -67,19 +52,92 @@ fn who_is_late_is_hedged_and_its_late_answer_is_a_duplicate() {
     assert_eq!(solo.endpoint.counts().by_kind[1].twice, 2 * block.frame().len() as u64);
 }
 
+/// When each of these outputs asked somebody, and whom.
+fn asked_at(solo: &mut Solo, wait: Duration) -> Vec<(Instant, ConnId)> {
+    let outputs = solo.run_for(wait).into_iter();
+    outputs.flat_map(|(at, output)| asked(&[output]).into_iter().map(move |it| (at, it))).collect()
+}
+
 #[test]
-fn no_more_than_three_are_asked_at_once_and_then_it_is_missing() {
+fn who_is_silent_keeps_nobody_from_being_asked_and_then_it_is_missing() {
     let mut solo = solo();
     let conns: [ConnId; 8] = extended(&mut solo);
     let block = block(1);
-    wanted(&mut solo, conns, &block);
-    let more = asked(&run(&mut solo, secs(9)));
-    assert_eq!(more.len(), 2, "{more:?}");
+    let first = wanted(&mut solo, conns, &block);
+    let more = asked_at(&mut solo, secs(30));
+    let seconds: Vec<u64> = more.iter().map(|(at, _)| at.micros() / 1_000_000).collect();
+    // Three may be slow because we are: the others have longer.
+    assert_eq!(seconds, [2, 4, 6, 11, 16, 21, 26]);
+    let mut all: Vec<ConnId> = more.iter().map(|(_, conn)| *conn).chain([first]).collect();
+    all.sort();
+    assert_eq!(all, conns, "each once");
     assert_eq!(room(&mut solo), []);
-    run(&mut solo, secs(10));
+    run(&mut solo, secs(12));
     assert_eq!(room(&mut solo), [missing(item(&block))]);
     let again = solo.receive(conns[7], &have(&[offer(&block)]));
     assert_eq!(again, [announced(conns[7], item(&block))], "it may come up again");
+}
+
+#[test]
+fn who_had_its_time_may_still_answer_and_the_others_need_not_any_more() {
+    let mut solo = solo();
+    let conns: [ConnId; 6] = extended(&mut solo);
+    let block = block(1);
+    let first = wanted(&mut solo, conns, &block);
+    let more = asked(&run(&mut solo, secs(12)));
+    assert_eq!(more.len(), 4);
+    assert_eq!(solo.receive(first, block.frame()), [requested(first, &block)]);
+    for late in more {
+        assert_eq!(solo.receive(late, block.frame()), [], "it is here");
+    }
+    assert_eq!(asked(&run(&mut solo, secs(40))), []);
+    assert_eq!(room(&mut solo), []);
+}
+
+#[test]
+fn who_announces_it_in_the_last_wait_is_asked() {
+    let mut solo = solo();
+    let conns: [ConnId; 3] = extended(&mut solo);
+    let block = block(1);
+    wanted(&mut solo, conns, &block);
+    assert_eq!(asked(&run(&mut solo, secs(8))).len(), 2);
+    for conn in conns {
+        assert_eq!(solo.receive(conn, &have(&[offer(&block)])), [], "they said so already");
+    }
+    let busy = join_extended(&mut solo, 3, 1);
+    for number in 0..REQUESTS_PER_PEER_MAX {
+        let request = Request::Block(super::block(100 + number as u32).id());
+        solo.handle(Input::FromChain(FromChain::Request { to: busy, request }));
+        turn(&mut solo);
+    }
+    assert_eq!(solo.receive(busy, &have(&[offer(&block)])), [], "the wait goes on");
+    let late = join_extended(&mut solo, 4, 1);
+    assert_eq!(solo.receive(late, &have(&[offer(&block)])), []);
+    assert_eq!(asked(&turn(&mut solo)), [late]);
+    assert_eq!(solo.receive(late, block.frame()), [requested(late, &block)]);
+    assert_eq!(room(&mut solo), []);
+}
+
+#[test]
+fn a_false_length_changes_neither_who_is_asked_nor_when() {
+    let times = |word: u32| {
+        let mut solo = solo();
+        let conns: [ConnId; 4] = extended(&mut solo);
+        let block = block(1);
+        let [liar, honest @ ..] = conns;
+        solo.receive(liar, &have(&[Offer { item: item(&block), bytes: word }]));
+        for conn in honest {
+            solo.receive(conn, &have(&[Offer { item: item(&block), bytes: 400_000 }]));
+        }
+        let first = asked(&fetch(&mut solo, item(&block)));
+        (first, asked_at(&mut solo, secs(40)))
+    };
+    let told = times(400_000);
+    assert_eq!(told.1.len(), 3);
+    let most = NET.limits.body_bytes_max(Kind::Block) as u32;
+    for word in [0, 1, most] {
+        assert_eq!(times(word), told, "{word}");
+    }
 }
 
 #[test]
@@ -189,7 +247,7 @@ fn who_can_be_asked_no_more_is_passed_over() {
     let mut solo = solo();
     let [busy, free] = extended(&mut solo);
     for number in 0..REQUESTS_PER_PEER_MAX {
-        let request = peer::Request::Block(block(100 + number as u32).id());
+        let request = Request::Block(block(100 + number as u32).id());
         let ask = FromChain::Request { to: busy, request };
         solo.handle(Input::FromChain(ask));
         turn(&mut solo);

@@ -1,23 +1,9 @@
 //! What liars, and those who were not asked, can do to a search: nothing.
 
 use codec::{Envelope, Hash, Kind, Message, Packing, Payload};
-use peer::{CloseReason, FromChain, Input, Verdict};
+use peer::{CloseReason, FromChain, Input, Request, Verdict};
 
 use super::*;
-
-fn asked(outputs: &[Out]) -> Vec<ConnId> {
-    let asks = |output: &&Out| {
-        matches!(output, Out::Send(_, sent) if matches!(
-            sent.kind(),
-            Kind::Want | Kind::GetBlock | Kind::GetTransaction
-        ))
-    };
-    outputs.iter().filter(asks).flat_map(recipients).collect()
-}
-
-fn run(solo: &mut Solo, wait: std::time::Duration) -> Vec<Out> {
-    solo.run_for(wait).into_iter().map(|(_, output)| output).collect()
-}
 
 fn pack(kind: Kind, id: Hash, data: &[u8]) -> Vec<u8> {
     let (packing, plain_bytes) = (Packing::Stored, data.len() as u32);
@@ -125,4 +111,123 @@ fn who_gave_the_compact_block_is_asked_for_the_block() {
     let mut outputs = fetch(&mut solo, item(&block));
     outputs.extend(room(&mut solo));
     assert_eq!(asked(&outputs), [a], "{outputs:?}");
+}
+
+fn bad(solo: &mut Solo, liar: ConnId, id: Hash) -> Vec<Out> {
+    let bad = FromChain::BadEnvelope { from: source(liar), kind: Kind::Block, id };
+    solo.handle(Input::FromChain(bad))
+}
+
+/// The chain asks this peer alone.
+fn request(solo: &mut Solo, to: ConnId, id: Hash) {
+    let request = Request::Block(id);
+    let mut outputs = solo.handle(Input::FromChain(FromChain::Request { to, request }));
+    outputs.extend(turn(solo));
+    assert_eq!(asked(&outputs), [to]);
+}
+
+#[test]
+fn an_honest_envelope_behind_a_lying_one_can_be_had() {
+    let mut solo = solo();
+    let [liar, honest, other] = extended(&mut solo);
+    let block = block(1);
+    assert_eq!(solo.receive(liar, &pack(Kind::Block, block.id(), &[9; 6_000])).len(), 1);
+    let envelope = pack(Kind::Block, block.id(), block.body());
+    assert_eq!(solo.receive(honest, &envelope), [], "one of an id is opened at once");
+    assert_eq!(bad(&mut solo, liar, block.id()), [Out::Close(liar, CloseReason::BadEnvelope)]);
+    assert_eq!(room(&mut solo), [announced(honest, item(&block))]);
+    assert_eq!(asked(&fetch(&mut solo, item(&block))), [honest]);
+    assert_eq!(solo.receive(honest, &envelope).len(), 1);
+    assert_eq!(solo.receive(other, &envelope), []);
+    solo.judge(honest, &block, Verdict::Accept);
+    assert_eq!(turn(&mut solo), [], "both have it");
+}
+
+#[test]
+fn an_honest_envelope_behind_a_lying_answer_can_be_had() {
+    for fetched in [false, true] {
+        let mut solo = solo();
+        let [liar, honest] = extended(&mut solo);
+        let block = block(1);
+        if fetched {
+            offered(&mut solo, &[liar], &block);
+        } else {
+            request(&mut solo, liar, block.id());
+        }
+        assert_eq!(solo.receive(liar, &pack(Kind::Block, block.id(), &[9; 6_000])).len(), 1);
+        let envelope = pack(Kind::Block, block.id(), block.body());
+        assert_eq!(solo.receive(honest, &envelope), []);
+        bad(&mut solo, liar, block.id());
+        if fetched {
+            assert_eq!(asked(&turn(&mut solo)), [honest]);
+        } else {
+            assert_eq!(room(&mut solo), [missing(item(&block))]);
+            assert_eq!(asked(&fetch(&mut solo, item(&block))), [honest]);
+        }
+        assert_eq!(solo.receive(honest, &envelope).len(), 1);
+        assert_eq!(room(&mut solo), []);
+    }
+}
+
+#[test]
+fn what_another_brought_is_not_missing_because_an_answer_lied() {
+    for fetched in [false, true] {
+        let mut solo = solo();
+        let [liar, honest, _other] = extended(&mut solo);
+        let block = block(1);
+        if fetched {
+            offered(&mut solo, &[liar], &block);
+        } else {
+            request(&mut solo, liar, block.id());
+        }
+        assert_eq!(solo.receive(liar, &pack(Kind::Block, block.id(), &[9; 6_000])).len(), 1);
+        assert_eq!(solo.receive(honest, block.frame()).len(), 1);
+        solo.judge(honest, &block, Verdict::Accept);
+        turn(&mut solo);
+        bad(&mut solo, liar, block.id());
+        assert_eq!(asked(&turn(&mut solo)), []);
+        assert_eq!(room(&mut solo), [], "fetched: {fetched}");
+    }
+}
+
+#[test]
+fn what_the_chain_wants_later_is_still_known_to_be_there() {
+    let mut solo = solo();
+    let [a, b, c] = extended(&mut solo);
+    let block = block(1);
+    let first = offered(&mut solo, &[a, b], &block);
+    assert_eq!(solo.receive(first, block.frame()).len(), 1);
+    assert_eq!(solo.judge(first, &block, Verdict::Later), []);
+    assert_eq!(asked(&run(&mut solo, secs(40))), [], "it is not wanted now");
+    assert_eq!(solo.receive(c, &have(&[offer(&block)])), [announced(c, item(&block))]);
+    let [again] = asked(&fetch(&mut solo, item(&block)))[..] else { panic!("nobody is asked") };
+    assert_eq!(solo.receive(again, block.frame()), [requested(again, &block)]);
+    assert_eq!(room(&mut solo), []);
+}
+
+#[test]
+fn what_is_judged_later_needs_no_further_answers() {
+    let mut solo = solo();
+    let [a, b] = extended(&mut solo);
+    let small = transaction(1);
+    let first = offered(&mut solo, &[a, b], &small);
+    let second = if first == a { b } else { a };
+    assert_eq!(asked(&run(&mut solo, secs(3))), [second]);
+    assert_eq!(solo.receive(first, small.frame()).len(), 1);
+    solo.judge(first, &small, Verdict::Later);
+    assert_eq!(solo.receive(second, small.frame()).len(), 1, "it may come again");
+    assert_eq!(room(&mut solo), []);
+}
+
+#[test]
+fn refusals_of_strangers_use_up_no_tries() {
+    let mut solo = solo();
+    let conns: [ConnId; 100] = extended(&mut solo);
+    let block = block(1);
+    offered(&mut solo, &conns[..1], &block);
+    for conn in &conns[1..99] {
+        solo.receive(*conn, &not_found(&[item(&block)]));
+    }
+    solo.receive(conns[99], &have(&[offer(&block)]));
+    assert_eq!(asked(&run(&mut solo, secs(3))), [conns[99]]);
 }

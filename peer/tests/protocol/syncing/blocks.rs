@@ -180,6 +180,37 @@ fn what_is_held_has_no_more_bytes_than_the_window() {
 }
 
 #[test]
+fn no_more_peers_are_asked_than_may_be() {
+    let mut crew = Crew::with(|config| config.sync.peers = 2);
+    for index in 0..6 {
+        crew.join(index, 100);
+    }
+    crew.fetch(1..=50);
+    let asked: Vec<_> = crew.asked().into_iter().map(|(conn, ..)| conn).collect();
+    assert_eq!(asked.len(), 2);
+    crew.wait(3_000);
+    assert!(crew.asked().iter().all(|(conn, ..)| asked.contains(conn)));
+}
+
+#[test]
+fn so_many_refusals_are_enough() {
+    let mut crew = Crew::new();
+    for index in 0..40 {
+        crew.join(index, 100);
+    }
+    crew.fetch(1..=1);
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        for (conn, ..) in crew.asked() {
+            assert!(asked.insert(conn), "once");
+            crew.refuse(conn, 1);
+        }
+        crew.wait(1_100);
+    }
+    assert_eq!((asked.len(), crew.rows()), (32, vec![-1]));
+}
+
+#[test]
 fn what_was_cancelled_is_not_asked_for_and_not_delivered() {
     let mut crew = Crew::new();
     let a = crew.join(0, 100);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use codec::{Capabilities, Hand, Hash, Item, Kind, Message, Payload, Records};
+use codec::{Capabilities, Hand, Hash, Item, Kind, Message, Payload, Records, Shake};
 use peer::{Config, ConnId, Credit, Freshness, FromChain, Input, Recipients, ToChain};
 
-use crate::solo::{NET, Out, Solo, UNLIMITED, hand, message, ping};
+use crate::solo::{NET, Out, Solo, UNLIMITED, hand, message, ping, shake};
 
 /// The block of this height.
 pub(crate) fn block(height: u64) -> Payload {
@@ -53,6 +53,15 @@ impl Crew {
     /// A peer of grin at this height.
     pub(crate) fn join_plain(&mut self, index: u32, height: u64) -> ConnId {
         self.join_with(index, height, Capabilities::GRIN_NODE)
+    }
+
+    /// A peer that we dialled, at this height.
+    pub(crate) fn dial(&mut self, index: u32, height: u64) -> ConnId {
+        let (conn, _) = self.solo.dial(index);
+        let shake = Shake { total_difficulty: 10 * height, ..shake() };
+        self.receive(conn, &message(&Message::Shake(shake)));
+        self.receive(conn, &ping(height));
+        conn
     }
 
     fn join_with(&mut self, index: u32, height: u64, capabilities: Capabilities) -> ConnId {
@@ -136,7 +145,7 @@ impl Crew {
                         self.note_asked(conn, payload.body(), count.into());
                     }
                     Kind::GetHeaders => self.headers_asked.push(conn),
-                    Kind::Ping => {
+                    Kind::Ping if self.solo.is_here(conn) => {
                         let height = self.solo.info(conn).tip.height;
                         self.receive(conn, &crate::solo::pong(height));
                     }

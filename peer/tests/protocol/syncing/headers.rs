@@ -1,7 +1,7 @@
 //! Who is asked for headers, and who is banned for showing none.
 
 use codec::{Kind, Payload};
-use peer::{BanCause, ChainTip, Credit, Freshness, Input, ToChain};
+use peer::{BanCause, ChainTip, ConnId, Credit, Freshness, FromChain, Input, ToChain};
 
 use super::crew::Crew;
 use crate::solo::{NET, UNLIMITED, ping, tip};
@@ -135,7 +135,7 @@ fn who_is_slow_and_honest_is_not_banned() {
 }
 
 #[test]
-fn nobody_is_blamed_for_having_no_more_headers_while_blocks_are_fetched() {
+fn who_gives_the_blocks_is_not_blamed_for_showing_no_headers() {
     let mut crew = Crew::new();
     let a = crew.join(0, 5_000);
     for round in 0..40 {
@@ -161,4 +161,94 @@ fn our_tip_reaching_its_claim_clears_a_peer() {
     crew.find_headers();
     crew.wait(60_000);
     assert!(crew.closed.is_empty());
+}
+
+/// A chain that always wants to know more: it looks for headers, wants a block of what it gets, and
+/// looks again. `honest` answers each question at once, the others never. Gives the seconds at
+/// which headers came.
+fn ask_on_and_on(crew: &mut Crew, honest: ConnId, seconds: u64) -> Vec<u64> {
+    let mut shown = Vec::new();
+    crew.find_headers();
+    for second in 0..seconds {
+        crew.wait(1_000);
+        if std::mem::take(&mut crew.headers_asked).contains(&honest) {
+            crew.receive(honest, headers(9).frame());
+            shown.push(second);
+            crew.fetch(1..=1);
+            crew.command(FromChain::CancelBlocks);
+            crew.find_headers();
+        }
+        if crew.told().contains(&ToChain::NoHeaders) {
+            crew.find_headers();
+        }
+    }
+    shown
+}
+
+#[test]
+fn a_silent_claimer_is_waited_for_once_and_banned_while_blocks_are_fetched() {
+    let mut crew = Crew::new();
+    let liars: Vec<ConnId> = (0..8).map(|index| crew.join(index, 1_000_000)).collect();
+    let honest = crew.join(8, 100);
+    let shown = ask_on_and_on(&mut crew, honest, 400);
+    let late = shown.iter().enumerate().filter(|(n, second)| **second > *n as u64 + 90);
+    assert_eq!(late.count(), 0, "ten seconds for each: {shown:?}");
+    crew.closed.sort_unstable();
+    assert_eq!(crew.closed, liars);
+    let causes = crew.solo.endpoint.bans().map(|ban| ban.cause);
+    assert!(causes.eq(vec![BanCause::FraudHeight; liars.len()]));
+}
+
+#[test]
+fn when_a_claim_came_to_nothing_those_that_we_dialled_are_asked() {
+    let mut crew = Crew::new();
+    let liars: Vec<ConnId> = (0..8).map(|index| crew.join(index, 1_000_000)).collect();
+    let honest = crew.dial(8, 100);
+    crew.find_headers();
+    let first = std::mem::take(&mut crew.headers_asked);
+    assert!(matches!(&first[..], [one] if liars.contains(one)), "{first:?}");
+    crew.wait(10_100);
+    assert_eq!(crew.headers_asked, [honest]);
+}
+
+#[test]
+fn who_was_silent_once_is_asked_beside_the_others_and_cleared() {
+    let mut crew = Crew::new();
+    let [slow, quick] = [60, 50].map(|height| crew.join(height as u32, height));
+    crew.find_headers();
+    crew.wait(10_100);
+    assert_eq!(std::mem::take(&mut crew.headers_asked), [slow, quick]);
+    crew.receive(quick, headers(1).frame());
+    crew.find_headers();
+    assert_eq!(std::mem::take(&mut crew.headers_asked), [quick, slow]);
+    crew.told();
+    crew.receive(slow, headers(2).frame());
+    crew.receive(quick, headers(3).frame());
+    assert_eq!(crew.told().len(), 2, "both are the chain's");
+    crew.find_headers();
+    assert_eq!(crew.headers_asked, [slow], "it claims the most");
+}
+
+#[test]
+fn who_says_that_it_has_no_more_headers_is_not_blamed_while_another_gives_the_blocks() {
+    let mut crew = Crew::new();
+    let [a, b] = [5_000, 4_000].map(|height| crew.join(height as u32, height));
+    for round in 0..30 {
+        crew.fetch(1 + round..=1 + round);
+        crew.find_headers();
+        for _ in 0..11 {
+            crew.wait(1_000);
+            for conn in std::mem::take(&mut crew.headers_asked) {
+                crew.receive(conn, no_headers().frame());
+            }
+        }
+        for (conn, ..) in crew.asked() {
+            if conn == b {
+                crew.give(b, [1 + round]);
+            } else {
+                crew.refuse(a, 1 + round);
+            }
+        }
+    }
+    assert_eq!((crew.closed.len(), crew.solo.endpoint.bans().count()), (0, 0));
 }

@@ -177,7 +177,8 @@ impl Network {
                 }
                 Out::ToChain(event) if node == CLIENT => self.on_client_event(event),
                 Out::ToChain(ToChain::Requested { request, .. }) => self.answer(node, &request),
-                Out::ToChain(_) | Out::Opens(_) | Out::Dial(_) | Out::Close(..) => {}
+                Out::ToChain(_) | Out::Opens(_) | Out::Told(..) | Out::Dial(_) | Out::Close(..) => {
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -1,0 +1,113 @@
+//! Whole endpoints in an overlay, and messages of topics along a tree over it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use codec::Payload;
+use peer::{Config, Gossip, Instant, Overlay, Seed, ToChain};
+use sim::{Answers, Fault, Latency, Model, Network, NodeId, Script};
+
+/// What each node heard.
+#[derive(Default)]
+struct Ears(Vec<(NodeId, Vec<u8>)>);
+
+impl Script for Ears {
+    fn on_event(&mut self, _: Instant, _: NodeId, _: ToChain, _: &mut Answers) {}
+
+    fn on_frame(&mut self, _: Instant, _: NodeId, _: NodeId, _: &Payload) {}
+
+    fn on_told(&mut self, _: Instant, node: NodeId, topic: &[u8], data: &[u8]) {
+        assert_eq!(topic, b"weather");
+        self.0.push((node, data.to_vec()));
+    }
+}
+
+type Net = Network<Ears>;
+
+const PORT: u16 = codec::Network::DEV.port;
+
+/// So many nodes, each of which knows the first.
+fn network(nodes: usize) -> Net {
+    let latency = Latency::Uniform(Duration::from_millis(20), Duration::from_millis(100));
+    let mut net = Net::new(Model { latency, ..Model::default() }, Ears::default(), 7);
+    for node in 0..nodes {
+        let mut config = Config::small(codec::Network::DEV);
+        config.advertised = Net::addr(node, PORT);
+        config.seeds = vec![Seed::Addr(Net::addr(0, PORT))];
+        config.slots.outbound = 0; // the overlay alone dials
+        config.overlay = Overlay::HyParView;
+        config.gossip = Gossip::Tree;
+        net.add(config);
+        net.run_until(net.now().after(Duration::from_millis(200)));
+    }
+    net
+}
+
+fn run(net: &mut Net, secs: u64) {
+    net.run_until(net.now().after(Duration::from_secs(secs)));
+}
+
+/// Who heard this, each once.
+fn heard(net: &Net, data: &[u8]) -> BTreeSet<NodeId> {
+    let all = net.script.0.iter().filter(|(_, said)| said == data);
+    let mut nodes = BTreeSet::new();
+    for (node, _) in all {
+        assert!(nodes.insert(*node), "{node} heard it twice");
+    }
+    nodes
+}
+
+fn neighbours(net: &Net, node: NodeId) -> BTreeSet<std::net::SocketAddr> {
+    let endpoint = net.endpoint(node).into_iter();
+    endpoint.flat_map(|endpoint| endpoint.neighbours().map(|(peer, _)| peer)).collect()
+}
+
+/// The cost and the reach of messages: what is in one piece hears all, and after the first message
+/// a tree is left.
+#[test]
+fn everybody_hears_once_and_half_of_them_dying_changes_nothing() {
+    const NODES: usize = 60;
+    let mut net = network(NODES);
+    run(&mut net, 120);
+    // Links are two-way, few, and connections of both.
+    for node in 0..NODES {
+        let ours = neighbours(&net, node);
+        assert!((1..=5).contains(&ours.len()), "{node} has {ours:?}");
+        for other in ours {
+            let other = (0..NODES).find(|one| Net::addr(*one, PORT) == other).unwrap();
+            let back = Net::addr(node, PORT);
+            assert!(neighbours(&net, other).contains(&back), "{node} and {other}");
+        }
+    }
+    let all: BTreeSet<_> = (0..NODES).collect();
+    let others = |publisher: NodeId| {
+        all.iter().copied().filter(|node| *node != publisher).collect::<BTreeSet<_>>()
+    };
+    net.publish(3, b"weather", b"first");
+    run(&mut net, 5);
+    assert_eq!(heard(&net, b"first"), others(3));
+    let known = known(&net);
+    for message in [b"again 1", b"again 2"] {
+        net.publish(3, b"weather", message);
+        run(&mut net, 5);
+        assert_eq!(heard(&net, message), others(3));
+    }
+    // A link may have changed meanwhile; it begins as a part of the tree.
+    let again = self::known(&net) - known;
+    assert!(again < 2 * NODES as u64 / 5, "{again} of two messages came twice");
+
+    for node in (0..NODES).filter(|node| node % 2 == 1) {
+        net.schedule(net.now(), Fault::Crash { node });
+    }
+    run(&mut net, 180);
+    net.publish(4, b"weather", b"after");
+    run(&mut net, 10);
+    let living = (0..NODES).filter(|node| node % 2 == 0 && *node != 4).collect();
+    assert_eq!(heard(&net, b"after"), living);
+}
+
+/// Bodies that came to who had them.
+fn known(net: &Net) -> u64 {
+    let endpoints = (0..net.len()).filter_map(|node| net.endpoint(node));
+    endpoints.map(|endpoint| endpoint.counts().gossip_known).sum()
+}

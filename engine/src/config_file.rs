@@ -8,6 +8,7 @@ mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use codec::{Limits, Network};
 use peer::{BanTarget, Seed};
@@ -318,30 +319,18 @@ impl File {
         set(frame_timeout, self.timeouts.frame);
         set(ping_period, self.timeouts.ping_period);
         set(silence_timeout, self.timeouts.silence);
-        set(denied, each(self.bans.denied, |text| text.0));
-        set(allowed, each(self.bans.allowed, |text| text.0));
-        set(ban_duration, self.bans.duration);
-        set(discouragement, self.bans.discouragement);
+        self.bans.apply([denied, allowed], [ban_duration, discouragement]);
         self.seen.apply(seen);
         self.inventory.apply(inventory);
         self.slots.apply(slots);
         self.book.apply(book);
         self.rates.apply(rates);
         set(extension, self.extension);
-        set(&mut relay.policy, self.relay.policy.map(|text| text.0.0));
-        set(&mut relay.unasked_bytes_max, self.relay.unasked_bytes_max);
-        set(&mut relay.recent_bytes_max, self.relay.recent_bytes_max);
+        self.relay.apply(relay);
         self.dandelion.apply(dandelion);
         self.sync.apply(sync);
-        set(overlay, self.overlay.kind.map(|text| text.0.0));
-        set(&mut hyparview.active_max, self.overlay.links);
-        set(&mut hyparview.passive_max, self.overlay.reserve);
-        set(&mut hyparview.shuffle_period, self.overlay.shuffle_period);
-        set(gossip, self.gossip.over.map(|text| text.0.0));
-        set(gossip_bytes_max, self.gossip.kept_bytes_max);
-        set(&mut plumtree.graft_after, self.gossip.graft_after);
-        set(&mut plumtree.graft_again_after, self.gossip.graft_again_after);
-        set(&mut plumtree.announce_after, self.gossip.announce_after);
+        self.overlay.apply(overlay, hyparview);
+        self.gossip.apply(gossip, plumtree, gossip_bytes_max);
         self.packing.apply(&mut config.lanes.packing);
         set(&mut config.listen, self.listen);
         set(&mut config.store, self.store.map(|text| text.0.0));
@@ -368,6 +357,48 @@ impl NetworkTable {
         set(&mut nonces, self.proof_nonces.map(|one| one.0 as u8));
         network.limits = Limits::new(weight, nonces);
         network
+    }
+}
+
+impl BansTable {
+    fn apply(self, lists: [&mut Vec<BanTarget>; 2], times: [&mut Duration; 2]) {
+        let ([denied, allowed], [duration, discouragement]) = (lists, times);
+        set(denied, each(self.denied, |text| text.0));
+        set(allowed, each(self.allowed, |text| text.0));
+        set(duration, self.duration);
+        set(discouragement, self.discouragement);
+    }
+}
+
+impl RelayTable {
+    fn apply(self, rules: &mut peer::RelayRules) {
+        set(&mut rules.policy, self.policy.map(|text| text.0.0));
+        set(&mut rules.unasked_bytes_max, self.unasked_bytes_max);
+        set(&mut rules.recent_bytes_max, self.recent_bytes_max);
+    }
+}
+
+impl OverlayTable {
+    fn apply(self, kind: &mut peer::Overlay, rules: &mut peer::overlay::HyParViewRules) {
+        set(kind, self.kind.map(|text| text.0.0));
+        set(&mut rules.active_max, self.links);
+        set(&mut rules.passive_max, self.reserve);
+        set(&mut rules.shuffle_period, self.shuffle_period);
+    }
+}
+
+impl GossipTable {
+    fn apply(
+        self,
+        over: &mut peer::Gossip,
+        rules: &mut peer::gossip::PlumtreeRules,
+        kept_bytes_max: &mut usize,
+    ) {
+        set(kept_bytes_max, self.kept_bytes_max);
+        set(over, self.over.map(|text| text.0.0));
+        set(&mut rules.graft_after, self.graft_after);
+        set(&mut rules.graft_again_after, self.graft_again_after);
+        set(&mut rules.announce_after, self.announce_after);
     }
 }
 

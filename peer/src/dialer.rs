@@ -16,8 +16,8 @@
 //!   it reached itself cannot reach those that stay connected to it, so that of many who start at
 //!   one seed nobody would hear of another. Later a seed is an address like others.
 //!
-//! - **Called**: by the overlay, over and above the others, once. It stays until the overlay lets it
-//!   go.
+//! - **Called**: by the overlay, over and above the others, once. It stays until the overlay lets
+//!   it go.
 //!
 //! A failure is told to the book only while we have peers, since else it may be our own network
 //! that fails; and of one address only once in a while, since a restart is one failure.

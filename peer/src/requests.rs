@@ -238,8 +238,8 @@ impl Requests {
     }
 
     /// Takes the request that this answers. What was wanted decides, where it can: headers are
-    /// asked for by a locator, and only the chain knows what an `opaque` segment is. `names` says whether
-    /// the answer has this id too: a transaction has that of each of its kernels.
+    /// asked for by a locator, and only the chain knows what an `opaque` segment is. `names` says
+    /// whether the answer has this id too: a transaction has that of each of its kernels.
     pub(crate) fn answered(
         &mut self,
         kind: Kind,

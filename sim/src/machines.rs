@@ -2,9 +2,9 @@
 //!
 //! [`Network`](crate::Network) drives whole endpoints over byte streams; a [`Crowd`] drives one
 //! kind of [`Machine`] by its messages, so that questions about the shape of an overlay can be
-//! asked of networks of the size that they are about. It contains no protocol. Nodes live on a plane, and
-//! a message takes as long as its way is, so that two messages of the same pair never overtake each
-//! other. Invariant: the same seed gives the same run.
+//! asked of networks of the size that they are about. It contains no protocol. Nodes live on a
+//! plane, and a message takes as long as its way is, so that two messages of the same pair never
+//! overtake each other. Invariant: the same seed gives the same run.
 
 mod address;
 mod crowd;

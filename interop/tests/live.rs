@@ -220,13 +220,17 @@ fn converse_of_payloads(node: &mut Node, grin: &GrinNode, grins: &grin_p2p::Peer
         _ => None,
     });
 
-    // To grin: a header, a transaction, an announcement.
+    // To grin: a header, a transaction by its kernel's hash and then whole, an announcement.
     let seal = |kind, body: &[u8]| Payload::seal(&AUTO, kind, body).expect("within its limit");
     let own = body_of("auto_header_genesis");
     node.chain.send(FromChain::Deliver { to, payload: seal(Kind::Header, &own) }).expect("room");
     grin.chain.wait_for(&Told::Header(header.hash()));
     node.chain.publish(seal(Kind::Transaction, &body_of("tx_locked_v1000"))).expect("room");
-    grin.chain.wait_for(&Told::Transaction(locked.kernels()[0].hash(), false));
+    // It is announced, and a grin node asks for what it lacks, as its own chain would here.
+    let kernel = locked.kernels()[0].hash();
+    grin.chain.wait_for(&Told::Kernel(kernel));
+    grins.send_tx_request(kernel).expect("sent");
+    grin.chain.wait_for(&Told::Transaction(kernel, false));
     let announcement = seal(Kind::TransactionKernel, &[3; 32]);
     node.chain.send(FromChain::Deliver { to, payload: announcement }).expect("room");
     grin.chain.wait_for(&Told::Kernel(GrinHash::from_vec(&[3; 32])));

@@ -337,9 +337,15 @@ impl<'a> Datagram<'a> {
         self.call.write(&mut writer);
         writer.bytes(self.news.0);
         assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "{} bytes", bytes.len());
-        let code = code(key, &bytes[DATAGRAM_CODE_BYTES..]);
-        bytes[..DATAGRAM_CODE_BYTES].copy_from_slice(code.as_bytes());
+        Self::write_code(key, &mut bytes);
         bytes
+    }
+
+    /// Puts the code of all that follows into the first [`DATAGRAM_CODE_BYTES`], of which there
+    /// must be as many.
+    pub fn write_code(key: &ClusterKey, bytes: &mut [u8]) {
+        let (place, rest) = bytes.split_at_mut(DATAGRAM_CODE_BYTES);
+        place.copy_from_slice(code(key, rest).as_bytes());
     }
 
     /// What these bytes say, if a member of the cluster wrote them.

@@ -33,6 +33,11 @@ pub fn body(bytes: &[u8]) {
     law::any_body_is_read_or_refused(kind, body);
 }
 
+/// Bytes behind a right code are opened or refused, and come back as they were.
+pub fn datagram(bytes: &[u8]) {
+    law::any_datagram_is_opened_or_refused(bytes);
+}
+
 /// A length over the limit of its kind is refused from the header alone. The bytes are the network,
 /// the kind and by how much it is over.
 pub fn length(bytes: &[u8]) {

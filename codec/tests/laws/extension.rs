@@ -155,3 +155,19 @@ proptest! {
         super::law::giving_up_a_frame_loses_it_alone(&stream, &cuts, network);
     }
 }
+
+proptest! {
+    #[test]
+    fn datagrams_are_opened_or_refused(
+        head in any::<[u8; 24]>(),
+        call in vec(any::<u8>(), 0..8),
+        news in vec((0..8_u8, vec(any::<u8>(), 0..40)), 0..6),
+    ) {
+        let mut body = [&head[..], &call].concat();
+        for (tag, rest) in news {
+            body.push(tag);
+            body.extend(rest);
+        }
+        super::law::any_datagram_is_opened_or_refused(&body);
+    }
+}

@@ -474,3 +474,22 @@ pub(crate) fn reader_is_a_cursor(bytes: &[u8], counts: &[u16]) {
     taken.extend_from_slice(reader.rest());
     assert_eq!(taken, bytes);
 }
+
+/// Bytes behind a right code are opened or refused; what is opened is sealed into the same bytes, if
+/// its addresses are written as they were read.
+pub fn any_datagram_is_opened_or_refused(body: &[u8]) {
+    use codec::datagram::{ClusterKey, DATAGRAM_CODE_BYTES, Datagram, NewsList};
+    let key = ClusterKey([1; 32]);
+    let mut bytes = vec![0; DATAGRAM_CODE_BYTES];
+    bytes.extend(body);
+    Datagram::write_code(&key, &mut bytes);
+    let Ok(datagram) = Datagram::open(&key, &bytes) else { return };
+    let mut written = Vec::new();
+    datagram.news.iter().for_each(|news| news.write(&mut written));
+    let news = NewsList::new(&written).expect("we wrote it");
+    assert!(news.iter().eq(datagram.news.iter()));
+    let again = Datagram { news, ..datagram }.seal(&key);
+    let reread = Datagram::open(&key, &again).expect("we sealed it");
+    assert_eq!((reread.call, reread.incarnation), (datagram.call, datagram.incarnation));
+    assert!(reread.news.iter().eq(datagram.news.iter()));
+}

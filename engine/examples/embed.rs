@@ -18,11 +18,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let backend = std::thread::Builder::new().name("backend".into()).spawn(move || {
         while let Ok(event) = chain.recv() {
-            if let ToChain::Payload { from, payload, .. } = event {
-                println!("{:?} {} from {}", payload.kind(), payload.id(), from.addr);
-                let verdict = FromChain::Verdict { from, payload, verdict: Verdict::Accept };
-                drop(chain.send(verdict)); // relayed to all peers that lack it
-            }
+            let answer = match event {
+                // Nothing comes unasked between Molva nodes: say what you want of what there is.
+                ToChain::Announced { kind, id, .. } => FromChain::Fetch { kind, id },
+                ToChain::Payload { from, payload, .. } => {
+                    println!("{:?} {} from {}", payload.kind(), payload.id(), from.addr);
+                    // Relayed to all peers that lack it.
+                    FromChain::Verdict { from, payload, verdict: Verdict::Accept }
+                }
+                _ => continue,
+            };
+            drop(chain.send(answer));
         }
     })?;
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;

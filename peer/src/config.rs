@@ -386,7 +386,7 @@ pub enum ConfigError {
         most: usize,
     },
     /// The overlay.
-    #[error("hyparview.{0}")]
+    #[error("the overlay: {0}")]
     Overlay(RulesError),
     /// An overlay whose nodes could not name us.
     #[error("an overlay needs an address at which others reach us: advertised has none")]

@@ -11,11 +11,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub mod dandelion;
 pub mod death;
 pub mod eclipse;
+pub mod hubs;
+pub mod log_or_loglog;
 pub mod memory;
 mod overlay;
 pub mod peer_sampling;
 pub mod relay;
+pub mod retransmit_limit;
 pub mod split_memory;
+pub mod tree;
+pub mod who_knows;
 
 /// What an experiment found.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@
 mod address;
 mod crowd;
 mod kinds;
+mod member;
+mod tree;
 
 use std::net::SocketAddr;
 
@@ -17,6 +19,8 @@ use peer::Instant;
 pub use address::Addresses;
 pub use crowd::Crowd;
 pub(crate) use crowd::latency;
+pub use member::{Load, Member};
+pub use tree::{Came, Tree, TreeMessage};
 
 /// What can happen to a machine.
 #[derive(Clone, PartialEq, Debug)]

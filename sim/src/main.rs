@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sim::experiment::{
-    Report, dandelion, death, eclipse, memory, peer_sampling, relay, split_memory,
+    Report, dandelion, death, eclipse, hubs, log_or_loglog, memory, peer_sampling, relay,
+    retransmit_limit, split_memory, tree, who_knows,
 };
 use sim::swarm::commands;
 
@@ -50,6 +51,16 @@ enum Experiment {
     SplitMemory(split_memory::Parameters),
     /// How many places of honest views can liars gain?
     Eclipse(eclipse::Parameters),
+    /// Does push-pull take log N rounds or log log N?
+    LogOrLoglog(log_or_loglog::Parameters),
+    /// Where are rumours ultra-fast, and who pays for it?
+    Hubs(hubs::Parameters),
+    /// How many copies of an event suffice?
+    RetransmitLimit(retransmit_limit::Parameters),
+    /// What does a broadcast along a tree cost, and does the tree mend itself?
+    Tree(tree::Parameters),
+    /// How fast do all know of an event, and how surely, on a bad network?
+    WhoKnows(who_knows::Parameters),
 }
 
 impl Experiment {
@@ -62,6 +73,11 @@ impl Experiment {
             Self::Death(parameters) => death::experiment(parameters),
             Self::SplitMemory(parameters) => split_memory::experiment(parameters),
             Self::Eclipse(parameters) => eclipse::experiment(parameters),
+            Self::LogOrLoglog(parameters) => log_or_loglog::experiment(parameters),
+            Self::Hubs(parameters) => hubs::experiment(parameters),
+            Self::RetransmitLimit(parameters) => retransmit_limit::experiment(parameters),
+            Self::Tree(parameters) => tree::experiment(parameters),
+            Self::WhoKnows(parameters) => who_knows::experiment(parameters),
         }
     }
 }

@@ -54,7 +54,16 @@ impl Chart<'_> {
     /// What hindered it.
     pub fn lines(&self, path: &Path, bands: &[Band]) -> Result<(), String> {
         let mut svg = String::new();
-        self.draw_lines(&mut svg, bands).map_err(|error| error.to_string())?;
+        let corner = SeriesLabelPosition::UpperRight;
+        self.draw_lines(&mut svg, bands, corner).map_err(|error| error.to_string())?;
+        write_file(path, &svg)
+    }
+
+    /// The same with the legend on the left, where lines that rise leave room for it.
+    pub(crate) fn rising_lines(&self, path: &Path, bands: &[Band]) -> Result<(), String> {
+        let mut svg = String::new();
+        let corner = SeriesLabelPosition::UpperLeft;
+        self.draw_lines(&mut svg, bands, corner).map_err(|error| error.to_string())?;
         write_file(path, &svg)
     }
 
@@ -74,7 +83,7 @@ impl Chart<'_> {
         write_file(path, &svg)
     }
 
-    fn draw_lines(&self, svg: &mut String, bands: &[Band]) -> Drawn {
+    fn draw_lines(&self, svg: &mut String, bands: &[Band], corner: SeriesLabelPosition) -> Drawn {
         let points = || bands.iter().flat_map(|band| &band.points);
         let right = points().map(|(x, _)| *x).fold(1e-9, f64::max);
         let top = points().map(|(_, y)| y.high()).fold(1e-9, f64::max) * 1.1;
@@ -109,7 +118,7 @@ impl Chart<'_> {
             let line = chart.draw_series(LineSeries::new(middle, style))?;
             line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         }
-        legend(&mut chart)?;
+        legend(&mut chart, corner)?;
         root.present()?;
         Ok(())
     }
@@ -168,7 +177,7 @@ impl Chart<'_> {
             });
             chart.draw_series(whiskers)?;
         }
-        legend(&mut chart)?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
         root.present()?;
         Ok(())
     }
@@ -177,10 +186,13 @@ impl Chart<'_> {
 type Coordinates =
     Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>;
 
-fn legend<'a>(chart: &mut ChartContext<'a, SVGBackend<'a>, Coordinates>) -> Drawn {
+fn legend<'a>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Coordinates>,
+    corner: SeriesLabelPosition,
+) -> Drawn {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(corner)
         .background_style(WHITE.mix(0.8))
         .border_style(GRID)
         .label_font(("sans-serif", 14).into_font().color(&TEXT))

@@ -477,7 +477,7 @@ pub(crate) fn reader_is_a_cursor(bytes: &[u8], counts: &[u16]) {
 
 /// Bytes behind a right code are opened or refused; what is opened is sealed into the same bytes, if
 /// its addresses are written as they were read.
-pub fn any_datagram_is_opened_or_refused(body: &[u8]) {
+pub(crate) fn any_datagram_is_opened_or_refused(body: &[u8]) {
     use codec::datagram::{ClusterKey, DATAGRAM_CODE_BYTES, Datagram, NewsList};
     let key = ClusterKey([1; 32]);
     let mut bytes = vec![0; DATAGRAM_CODE_BYTES];

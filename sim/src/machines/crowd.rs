@@ -127,6 +127,16 @@ impl<M: Machine> Crowd<M> {
         &self.machines[node]
     }
 
+    /// Has the machine of a node do something of its user's accord, unless it is dead.
+    pub fn tell<R>(&mut self, node: usize, what: impl FnOnce(&mut M, Instant) -> R) -> Option<R> {
+        if !self.places[node].alive {
+            return None;
+        }
+        let done = what(&mut self.machines[node], self.now);
+        self.obey(node);
+        Some(done)
+    }
+
     /// Where the nodes are on the unit square.
     #[must_use]
     pub fn plane(&self) -> Vec<[f32; 2]> {
@@ -275,12 +285,17 @@ impl<M: Machine> Crowd<M> {
         from.alive && to.alive && from.side == to.side
     }
 
-    /// Gives a node its event, and does what it wants.
+    /// Gives a node its event.
     fn feed(&mut self, node: usize, event: Event<M::Message>) {
         if !self.places[node].alive {
             return;
         }
         self.machines[node].handle(self.now, event);
+        self.obey(node);
+    }
+
+    /// Does what a node wants, and wakes it when it wants.
+    fn obey(&mut self, node: usize) {
         while let Some(action) = self.machines[node].poll() {
             self.perform(node, action);
         }

@@ -1,0 +1,395 @@
+//! Where rumours are ultra-fast, and who pays for it: graphs with hubs, and hubs with a limit.
+//!
+//! On the model of [`crate::rumour`], not on the protocol's machines.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::log_or_loglog::{Figure, SMALL, TIMES, seeds};
+use super::{Report, bar};
+use crate::dice::rng;
+use crate::plot::{Band, Chart};
+use crate::rumour::{Course, Ground, ROUNDS_MAX, Rules, spread};
+use crate::runs::{Table, in_parallel};
+use crate::squaring::{Squaring, slope, triples};
+use crate::stats::{Estimate, quantile};
+
+/// What is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Parameters {
+    /// Numbers of nodes; one must have its square and its fourth power among them.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [16, 256, 1_024, 4_096, 16_384, 65_536]
+    )]
+    pub nodes: Vec<u32>,
+    /// Density exponents of the degrees, more than 2.
+    #[arg(long, value_delimiter = ',', default_values_t = [2.2, 2.5, 2.8, 3.5])]
+    pub exponents: Vec<f64>,
+    /// Calls that a node answers in a round; 0 for any number.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 256, 64, 16])]
+    pub caps: Vec<u32>,
+    /// Runs of each number of nodes up to 1,024.
+    #[arg(long, default_value_t = 200)]
+    pub seeds: u64,
+    /// Runs of each that is larger.
+    #[arg(long, default_value_t = 20)]
+    pub seeds_large: u64,
+    /// The seed of the first run; the others follow.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where the tables and the charts go.
+    #[arg(long, default_value = "target/sim")]
+    pub out: PathBuf,
+}
+
+/// The least weight of a node, about its degree.
+const LEAST: f64 = 3.0;
+
+/// Sizes from which on the growth of the load is fitted.
+const FITTED_FROM: u32 = 1_024;
+
+/// The exponent and the cap that are judged.
+const JUDGED: (f64, u32) = (2.5, 16);
+
+/// All runs of one graph, number of nodes and cap.
+struct Case {
+    /// Of the degrees; nothing where everybody may call anybody.
+    exponent: Option<f64>,
+    nodes: u32,
+    cap: u32,
+    runs: Vec<Course>,
+}
+
+impl Case {
+    fn of(&self, figure: Figure) -> Vec<f64> {
+        self.runs.iter().map(figure).collect()
+    }
+
+    fn median(&self, figure: Figure) -> f64 {
+        quantile(&mut self.of(figure), 0.5)
+    }
+
+    fn graph(&self) -> String {
+        self.exponent.map_or_else(|| "complete".into(), |exponent| format!("exponent {exponent}"))
+    }
+}
+
+/// One graph, and a rumour over it with each of the caps.
+fn run(exponent: Option<f64>, nodes: u32, caps: &[u32], seed: u64) -> Vec<Course> {
+    let dice = rng(seed).fork(&format!("{exponent:?} {nodes}"));
+    let ground = match exponent {
+        None => Ground::Complete(nodes),
+        Some(exponent) => Ground::power_law(nodes, exponent, LEAST, &mut dice.fork("graph")),
+    };
+    let course = |cap: &u32| {
+        let rules = Rules { cap: (*cap > 0).then_some(*cap), ..Rules::PUSH_PULL };
+        spread(&ground, rules, &mut dice.fork("rumour"))
+    };
+    caps.iter().map(course).collect()
+}
+
+/// All runs, and what follows from them.
+///
+/// # Errors
+///
+/// What hindered writing, or that there are no sizes to compare.
+pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
+    let Parameters { nodes, exponents, caps, seed, seeds: small, seeds_large, .. } = parameters;
+    if triples(nodes).is_empty() || nodes.iter().any(|nodes| !(16..=1 << 22).contains(nodes)) {
+        return Err("give --nodes from 16 to 2^22, one with its square and fourth power".into());
+    }
+    if caps.is_empty() || exponents.iter().any(|exponent| !(2.05..=9.0).contains(exponent)) {
+        return Err("give --caps, and --exponents from 2.05 to 9".into());
+    }
+    let seeds = |nodes| seeds(nodes, *seed, *small, *seeds_large);
+    let graphs: Vec<Option<f64>> =
+        std::iter::once(None).chain(exponents.iter().copied().map(Some)).collect();
+    let mut jobs = Vec::new();
+    for exponent in &graphs {
+        for nodes in nodes {
+            jobs.extend(seeds(*nodes).map(|seed| (*exponent, *nodes, seed)));
+        }
+    }
+    let progress = bar(jobs.len());
+    let mut done = in_parallel(&jobs, &progress, |(exponent, nodes, seed)| {
+        run(*exponent, *nodes, caps, *seed)
+    })
+    .into_iter();
+    progress.finish_and_clear();
+    let mut cases = Vec::new();
+    for exponent in graphs {
+        for nodes in nodes {
+            let runs: Vec<Vec<Course>> = done.by_ref().take(seeds(*nodes).count()).collect();
+            for (place, cap) in caps.iter().enumerate() {
+                let runs = runs.iter().map(|courses| courses[place]).collect();
+                cases.push(Case { exponent, nodes: *nodes, cap: *cap, runs });
+            }
+        }
+    }
+    report(parameters, &cases)
+}
+
+/// A quotient of one graph without caps.
+struct Row {
+    exponent: Option<f64>,
+    sizes: [u32; 3],
+    time: &'static str,
+    found: Option<Squaring>,
+}
+
+fn squarings(parameters: &Parameters, cases: &[Case]) -> Vec<Row> {
+    let mut dice = rng(parameters.seed).fork("bootstrap");
+    let mut graphs: Vec<Option<f64>> = cases.iter().map(|case| case.exponent).collect();
+    graphs.dedup();
+    let mut rows = Vec::new();
+    for exponent in graphs {
+        for sizes in triples(&parameters.nodes) {
+            for (time, figure) in TIMES {
+                let of = |nodes| {
+                    let of = find(cases, exponent, nodes, 0);
+                    of.map(|case| case.of(figure)).unwrap_or_default()
+                };
+                let [one, squared, fourth] = sizes.map(of);
+                let found = Squaring::of([&one, &squared, &fourth], &mut dice);
+                rows.push(Row { exponent, sizes, time, found });
+            }
+        }
+    }
+    rows
+}
+
+fn find(cases: &[Case], exponent: Option<f64>, nodes: u32, cap: u32) -> Option<&Case> {
+    cases.iter().find(|case| (case.exponent, case.nodes, case.cap) == (exponent, nodes, cap))
+}
+
+/// The exponent with which the largest number of calls grows, without caps.
+fn growth(cases: &[Case], exponent: Option<f64>) -> f64 {
+    let of = cases.iter().filter(|case| case.exponent == exponent && case.cap == 0);
+    let points: Vec<(f64, f64)> = of
+        .filter(|case| case.nodes >= FITTED_FROM)
+        .map(|case| (f64::from(case.nodes).log2(), load(case).mean))
+        .collect();
+    slope(&points)
+}
+
+/// The mean of the largest number of calls, as a logarithm.
+fn load(case: &Case) -> Estimate {
+    Estimate::of(&case.of(|one| one.load.max(1.0).log2()))
+}
+
+fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
+    let Parameters { seed, seeds, seeds_large, out, .. } = parameters;
+    let rows = squarings(parameters, cases);
+    let (rounds, squares) = (rounds_table(cases), squares_table(cases, &rows));
+    let mut text = format!(
+        "sim experiment hubs: a model in rounds; {seeds} seeds from {seed}, {seeds_large} above \
+         {SMALL} nodes; given up after {ROUNDS_MAX} rounds\n\n{}\n{}\n",
+        rounds.text(),
+        squares.text(),
+    );
+    let (holds, verdict) = verdict(cases, &rows);
+    text += &verdict;
+    let names = ["hubs.csv", "hubs-squares.csv", "hubs.svg", "hubs-load.svg", "hubs-caps.svg"];
+    let files = names.map(|name| out.join(name));
+    rounds.write(&files[0])?;
+    squares.write(&files[1])?;
+    charts(cases, [&files[2], &files[3], &files[4]])?;
+    Ok(Report { text, holds, files: files.to_vec() })
+}
+
+fn rounds_table(cases: &[Case]) -> Table {
+    let mut table = Table::new(&[
+        "graph",
+        "nodes",
+        "answers at most",
+        "runs",
+        "50 % median",
+        "99 %",
+        "all",
+        "50 % mean",
+        "99 %",
+        "all",
+        "most calls to one",
+        "copies a node",
+    ]);
+    let cell = |rounds: f64, digits: usize| match rounds.is_finite() {
+        true => format!("{rounds:.digits$}"),
+        false => format!("> {ROUNDS_MAX}"),
+    };
+    for case in cases {
+        let cap = if case.cap == 0 { "any".into() } else { case.cap.to_string() };
+        let mut row = vec![case.graph(), case.nodes.to_string(), cap, case.runs.len().to_string()];
+        row.extend(TIMES.map(|(_, figure)| cell(case.median(figure), 0)));
+        row.extend(TIMES.map(|(_, figure)| {
+            // Of times that some runs did not have there is no mean.
+            let mean = case.of(figure).iter().sum::<f64>() / case.runs.len() as f64;
+            if mean.is_finite() { format!("{mean:.2}") } else { "-".into() }
+        }));
+        row.push(cell(case.median(|one| one.load), 0));
+        row.push(format!("{:.1}", Estimate::of(&case.of(|one| one.copies)).mean));
+        table.push(row);
+    }
+    table
+}
+
+fn squares_table(cases: &[Case], rows: &[Row]) -> Table {
+    let mut table =
+        Table::new(&["graph", "nodes", "time", "quotient", "low", "high", "load grows with N^"]);
+    for Row { exponent, sizes: [one, squared, fourth], time, found } in rows {
+        let cell = |figure: fn(&Squaring) -> f64| {
+            found.as_ref().map_or_else(|| "-".into(), |found| format!("{:.2}", figure(found)))
+        };
+        let graph = exponent.map_or_else(|| "complete".into(), |of| format!("exponent {of}"));
+        table.push(vec![
+            graph,
+            format!("{one} {squared} {fourth}"),
+            (*time).to_owned(),
+            cell(|found| found.ratio),
+            cell(|found| found.low),
+            cell(|found| found.high),
+            format!("{:.2}", growth(cases, *exponent)),
+        ]);
+    }
+    table
+}
+
+/// A line over the number of nodes, as far as every run had the figure.
+fn band<'a>(
+    name: String,
+    cases: impl Iterator<Item = &'a Case>,
+    figure: impl Fn(&Case) -> Estimate,
+) -> Band {
+    let of = cases.map(|case| (f64::from(case.nodes).log2(), figure(case)));
+    let mut points: Vec<_> = of.filter(|(_, estimate)| estimate.mean.is_finite()).collect();
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    Band { name, points }
+}
+
+fn charts(cases: &[Case], [rounds, loads, caps]: [&Path; 3]) -> Result<(), String> {
+    let mut graphs: Vec<(Option<f64>, String)> =
+        cases.iter().map(|case| (case.exponent, case.graph())).collect();
+    graphs.dedup();
+    let free = |exponent: Option<f64>| {
+        cases.iter().filter(move |case| case.cap == 0 && case.exponent == exponent)
+    };
+    let x_name = "number of nodes, log2";
+    let mut bands = Vec::new();
+    for (time, figure) in [TIMES[1], TIMES[2]] {
+        for (exponent, name) in &graphs {
+            let name = format!("{name}: {time}");
+            bands.push(band(name, free(*exponent), |case| Estimate::of(&case.of(figure))));
+        }
+    }
+    let title = "Rounds until 99 in 100 and all know, by the exponent of the degrees (95 %)";
+    Chart { title, x_name, y_name: "rounds" }.rising_lines(rounds, &bands)?;
+    let bands: Vec<Band> =
+        graphs.iter().map(|(exponent, name)| band(name.clone(), free(*exponent), load)).collect();
+    let title = "The most calls that reach one node in one round (means, 95 % intervals)";
+    Chart { title, x_name, y_name: "calls in a round, log2" }.rising_lines(loads, &bands)?;
+    let mut limits: Vec<u32> = cases.iter().map(|case| case.cap).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    let bands: Vec<Band> = limits
+        .into_iter()
+        .map(|cap| {
+            let is = move |case: &&Case| case.exponent == Some(JUDGED.0) && case.cap == cap;
+            let name = if cap == 0 { "no limit".into() } else { format!("{cap} answers a round") };
+            let all = |case: &Case| Estimate::of(&case.of(|one| one.all));
+            band(name, cases.iter().filter(is), all)
+        })
+        .collect();
+    let title = "Rounds until all know where hubs answer only so many calls (exponent 2.5, 95 %)";
+    Chart { title, x_name, y_name: "rounds" }.rising_lines(caps, &bands)
+}
+
+/// Of the exponent 2.5: almost all are told in log log N, the last not; the hub's load grows like a
+/// power, and a limit to it makes the last wait.
+fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
+    let (mut all, mut text) = (true, String::new());
+    let mut judge = |holds: bool, line: String| {
+        all &= holds;
+        let said = if holds { "holds" } else { "DOES NOT HOLD" };
+        let _ = writeln!(text, "verdict: {said}: {line}");
+    };
+    let (exponent, cap) = JUDGED;
+    for row in rows.iter().filter(|row| row.exponent == Some(exponent)) {
+        let [one, squared, fourth] = row.sizes;
+        let at = format!("exponent {exponent}, {one}, {squared} and {fourth} nodes");
+        let ratio = row.found.map_or(f64::NAN, |found| found.ratio);
+        let said = row.found.map_or_else(|| "none".into(), |found| found.text());
+        match row.time {
+            "99 %" => {
+                let line = format!("{at}: quotient of 99 %, {said}, in 0.7 to 1.2");
+                judge((0.7..=1.2).contains(&ratio), line);
+            }
+            "all" => judge(ratio > 1.6, format!("{at}: quotient of all, {said}, above 1.6")),
+            _ => {}
+        }
+    }
+    let grows = growth(cases, Some(exponent));
+    if grows.is_finite() {
+        let line = format!("exponent {exponent}: the load grows with N^{grows:.2}, 0.63 +- 0.08");
+        judge((grows - 0.63).abs() <= 0.08, line);
+    }
+    let free = find(cases, Some(exponent), 65_536, 0);
+    if let (Some(free), Some(capped)) = (free, find(cases, Some(exponent), 65_536, cap)) {
+        let [free, capped] = [free, capped].map(|case| case.median(|one| one.all));
+        let line = format!(
+            "exponent {exponent}, 65536 nodes: with {cap} answers a round all know after \
+             {capped:.0} rounds, without a limit after {free:.0}; at least 4 times as long"
+        );
+        judge(capped >= 4.0 * free, line);
+    }
+    (all, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_a_cap_takes_no_less() {
+        let run = |name: &str| {
+            let out =
+                std::env::temp_dir().join(format!("molva-hubs-{}-{name}", std::process::id()));
+            let parameters = Parameters {
+                nodes: vec![16, 256, 65_536],
+                exponents: vec![2.5],
+                caps: vec![0, 64],
+                seeds: 10,
+                seeds_large: 2,
+                seed: 1,
+                out: out.clone(),
+            };
+            let report = experiment(&parameters).unwrap();
+            let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
+            let files: Vec<String> = report.files.iter().map(read).collect();
+            std::fs::remove_dir_all(out).unwrap();
+            (report.text, report.holds, files)
+        };
+        let first = run("first");
+        assert_eq!(first, run("second"));
+        assert!(first.2[2].starts_with("<svg"));
+        let courses = super::run(Some(2.5), 16_384, &[0, 16], 1);
+        assert!(courses[1].all > courses[0].all + 5.0, "{courses:?}");
+        assert!(courses[0].load > 100.0, "{courses:?}");
+    }
+
+    #[test]
+    fn graphs_that_cannot_be_drawn_are_refused() {
+        let parameters = Parameters {
+            nodes: vec![16, 256, 65_536],
+            exponents: vec![2.0],
+            caps: vec![0],
+            seeds: 1,
+            seeds_large: 1,
+            seed: 1,
+            out: PathBuf::new(),
+        };
+        assert!(experiment(&parameters).is_err());
+        let nodes = vec![16, 256];
+        assert!(experiment(&Parameters { nodes, exponents: vec![2.5], ..parameters }).is_err());
+    }
+}

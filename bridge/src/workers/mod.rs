@@ -64,8 +64,8 @@ const BACKLOG_BYTES_MAX: usize = 4 << 20;
 /// Highest level of zstd: those above pack a little better, ten times slower.
 pub(crate) const LEVEL_MAX: u8 = 9;
 
-/// How much lower than others' the workers' priority is, the lowest there is: with too few cores for
-/// all, the loop goes on. At 15 it lost 6 % beside a worker without end, at 19 less than 3 %.
+/// How much lower than others' the workers' priority is, the lowest there is: with too few cores
+/// for all, the loop goes on. At 15 it lost 6 % beside a worker without end, at 19 less than 3 %.
 #[cfg(not(loom))]
 const NICE: i32 = 19;
 

@@ -475,8 +475,8 @@ pub(crate) fn reader_is_a_cursor(bytes: &[u8], counts: &[u16]) {
     assert_eq!(taken, bytes);
 }
 
-/// Bytes behind a right code are opened or refused; what is opened is sealed into the same bytes, if
-/// its addresses are written as they were read.
+/// Bytes behind a right code are opened or refused; what is opened is sealed and opened again as
+/// the same.
 pub(crate) fn any_datagram_is_opened_or_refused(body: &[u8]) {
     use codec::datagram::{ClusterKey, DATAGRAM_CODE_BYTES, Datagram, NewsList};
     let key = ClusterKey([1; 32]);

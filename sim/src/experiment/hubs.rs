@@ -1,6 +1,6 @@
 //! Where rumours are ultra-fast, and who pays for it: graphs with hubs, and hubs with a limit.
 //!
-//! On the model of [`crate::rumour`], not on the protocol's machines.
+//! On the model of `rumour.rs`, not on the protocol's machines.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

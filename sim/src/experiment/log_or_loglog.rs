@@ -1,6 +1,6 @@
 //! Whether push-pull grows with the logarithm of the number of nodes, or with that one's logarithm.
 //!
-//! On the model of [`crate::rumour`], not on the protocol's machines.
+//! On the model of `rumour.rs`, not on the protocol's machines.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! How many copies of an event suffice, where each node sends it on so many times and no more.
 //!
-//! On the model of [`crate::rumour`], not on the machine of [`peer::gossip`].
+//! On the model of `rumour.rs`, not on the machine of [`peer::gossip`].
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

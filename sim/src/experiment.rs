@@ -4,9 +4,12 @@
 //! a table for machines and a chart. An error of the run itself, a lost or doubled payload above
 //! all, is no verdict: it ends the program.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::runs::in_parallel;
 
 pub mod dandelion;
 pub mod death;
@@ -40,6 +43,30 @@ pub(crate) fn bar(runs: usize) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Each of the first with each of the second, in their order.
+pub(crate) fn pairs<'a, A, B: Copy>(first: &'a [A], second: &[B]) -> Vec<(&'a A, B)> {
+    first.iter().flat_map(|one| second.iter().map(move |other| (one, *other))).collect()
+}
+
+/// A run of each case with each of its seeds, as many at once as there are cores: the cases in
+/// their order, and the runs of each in the order of the seeds.
+pub(crate) fn each_case<C: Sync, R: Send>(
+    cases: Vec<C>,
+    seeds: impl Fn(&C) -> Range<u64>,
+    run: impl Fn(&C, u64) -> R + Sync,
+) -> Vec<(C, Vec<R>)> {
+    let of_case = |case| seeds(case).map(move |seed| (case, seed));
+    let jobs: Vec<(&C, u64)> = cases.iter().flat_map(of_case).collect();
+    let progress = bar(jobs.len());
+    let mut done = in_parallel(&jobs, &progress, |(case, seed)| run(case, *seed)).into_iter();
+    progress.finish_and_clear();
+    let with_runs = |case| {
+        let runs = done.by_ref().take(seeds(&case).count()).collect();
+        (case, runs)
+    };
+    cases.into_iter().map(with_runs).collect()
 }
 
 /// Milliseconds, with one digit behind the point.

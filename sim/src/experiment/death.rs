@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::overlay::{CYCLE, Rules, Setting, Start, some_of};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::rng;
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::Estimate;
 
 /// What is asked.
@@ -123,25 +123,15 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
         return Err(format!("no overlay is called {}", asked.join(" or ")));
     }
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for setting in &settings {
-        for kill in &parameters.kill {
-            jobs.extend(seeds.clone().map(|seed| (setting, *kill, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(setting, kill, seed)| {
-        run(setting, *kill, parameters, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
-    let mut cases = Vec::new();
-    for setting in &settings {
-        for kill in &parameters.kill {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            cases.push(Case { setting: setting.clone(), kill: *kill, runs });
-        }
-    }
+    let cases = pairs(&settings, &parameters.kill);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(setting, kill), seed| run(setting, *kill, parameters, seed),
+    );
+    let case =
+        |((setting, kill), runs): ((&Setting, _), _)| Case { setting: setting.clone(), kill, runs };
+    let cases: Vec<_> = done.into_iter().map(case).collect();
     report(parameters, &cases)
 }
 

@@ -9,11 +9,11 @@ use peer::Locality;
 use peer::overlay::{Sampling, SamplingRules};
 
 use super::overlay::{CYCLE, rng_of};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::rng;
 use crate::machines::{Addresses, Crowd};
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::Estimate;
 use liar::{Liar, Node};
 
@@ -152,25 +152,14 @@ impl Case<'_> {
 pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
     let settings = settings();
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for setting in &settings {
-        for liars in &parameters.liars {
-            jobs.extend(seeds.clone().map(|seed| (setting, *liars, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(setting, liars, seed)| {
-        run(setting, *liars, parameters, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
-    let mut cases = Vec::new();
-    for setting in &settings {
-        for liars in &parameters.liars {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            cases.push(Case { setting, liars: *liars, runs });
-        }
-    }
+    let cases = pairs(&settings, &parameters.liars);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(setting, liars), seed| run(setting, *liars, parameters, seed),
+    );
+    let case = |((setting, liars), runs)| Case { setting, liars, runs };
+    let cases: Vec<_> = done.into_iter().map(case).collect();
     report(parameters, &cases)
 }
 

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::log_or_loglog::{Figure, SMALL, TIMES, seeds};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::rng;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Course, Ground, ROUNDS_MAX, Rules, spread};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::squaring::{Squaring, slope, triples};
 use crate::stats::{Estimate, quantile};
 
@@ -106,26 +106,19 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
     let seeds = |nodes| seeds(nodes, *seed, *small, *seeds_large);
     let graphs: Vec<Option<f64>> =
         std::iter::once(None).chain(exponents.iter().copied().map(Some)).collect();
-    let mut jobs = Vec::new();
-    for exponent in &graphs {
-        for nodes in nodes {
-            jobs.extend(seeds(*nodes).map(|seed| (*exponent, *nodes, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(exponent, nodes, seed)| {
-        run(*exponent, *nodes, caps, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
+    let done = each_case(
+        pairs(&graphs, nodes),
+        |(_, nodes)| seeds(*nodes),
+        |case, seed| {
+            let (exponent, nodes) = case;
+            run(**exponent, *nodes, caps, seed)
+        },
+    );
     let mut cases = Vec::new();
-    for exponent in graphs {
-        for nodes in nodes {
-            let runs: Vec<Vec<Course>> = done.by_ref().take(seeds(*nodes).count()).collect();
-            for (place, cap) in caps.iter().enumerate() {
-                let runs = runs.iter().map(|courses| courses[place]).collect();
-                cases.push(Case { exponent, nodes: *nodes, cap: *cap, runs });
-            }
+    for ((exponent, nodes), runs) in done {
+        for (place, cap) in caps.iter().enumerate() {
+            let runs = runs.iter().map(|courses: &Vec<Course>| courses[place]).collect();
+            cases.push(Case { exponent: *exponent, nodes, cap: *cap, runs });
         }
     }
     report(parameters, &cases)

@@ -5,11 +5,11 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::rng;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Course, Ground, Rules, spread};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::squaring::{Squaring, slope, triples};
 use crate::stats::{Estimate, quantile};
 
@@ -116,24 +116,15 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
     }
     let seeds = |nodes| seeds(nodes, *seed, *small, *seeds_large);
     let settings = settings();
-    let mut jobs = Vec::new();
-    for setting in &settings {
-        for nodes in nodes {
-            jobs.extend(seeds(*nodes).map(|seed| (setting, *nodes, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done =
-        in_parallel(&jobs, &progress, |(setting, nodes, seed)| run(setting, *nodes, *seed))
-            .into_iter();
-    progress.finish_and_clear();
-    let mut cases = Vec::new();
-    for setting in &settings {
-        for nodes in nodes {
-            let runs = done.by_ref().take(seeds(*nodes).count()).collect();
-            cases.push(Case { name: setting.name, nodes: *nodes, runs });
-        }
-    }
+    let cases = pairs(&settings, nodes);
+    let done = each_case(
+        cases,
+        |(_, nodes)| seeds(*nodes),
+        |(setting, nodes), seed| run(setting, *nodes, seed),
+    );
+    let case =
+        |((setting, nodes), runs): ((&Setting, _), _)| Case { name: setting.name, nodes, runs };
+    let cases: Vec<_> = done.into_iter().map(case).collect();
     report(parameters, &cases)
 }
 

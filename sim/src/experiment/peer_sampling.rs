@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::overlay::{CYCLE, Setting};
-use super::{Report, bar};
+use super::{Report, bar, each_case};
 use crate::graph::Paths;
 use crate::plot::{Band, Chart};
 use crate::runs::{Table, in_parallel};
@@ -125,15 +125,7 @@ fn each<R: Send>(
     settings: &[Setting],
     run: impl Fn(&Setting, u64) -> R + Sync,
 ) -> Vec<(Setting, Vec<R>)> {
-    let jobs: Vec<(&Setting, u64)> = settings
-        .iter()
-        .flat_map(|setting| parameters.seeds().map(move |seed| (setting, seed)))
-        .collect();
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(setting, seed)| run(setting, *seed)).into_iter();
-    progress.finish_and_clear();
-    let runs = parameters.seeds().count();
-    settings.iter().map(|setting| (setting.clone(), done.by_ref().take(runs).collect())).collect()
+    each_case(settings.to_vec(), |_| parameters.seeds(), run)
 }
 
 fn estimate<R>(runs: &[R], figure: impl Fn(&R) -> f64) -> Estimate {

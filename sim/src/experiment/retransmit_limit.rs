@@ -5,11 +5,11 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Report, bar};
+use super::{Report, each_case};
 use crate::dice::rng;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Left, Limited};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::{Estimate, quantile};
 
 /// What is asked.
@@ -89,32 +89,26 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
         return Err("give --nodes from 2 to 2^24, --lambda 1 to 100, --loss 0 to 100".into());
     }
     let seeds = *seed..*seed + seeds.max(&1);
-    let mut jobs = Vec::new();
+    let mut cases = Vec::new();
     for nodes in nodes {
         for percent in loss {
             for lambda in lambda {
                 let sends = Limited::sends(*nodes, *lambda);
                 let loss = f64::from(*percent) / 100.0;
-                let limited = Limited { nodes: *nodes, sends, loss };
-                jobs.extend(seeds.clone().map(|seed| (limited, *lambda, *percent, seed)));
+                cases.push((Limited { nodes: *nodes, sends, loss }, *lambda, *percent));
             }
         }
     }
-    let progress = bar(jobs.len());
-    let done = in_parallel(&jobs, &progress, |(limited, lambda, percent, seed)| {
-        let label = format!("{} {lambda} {percent}", limited.nodes);
-        limited.spread(&mut rng(*seed).fork(&label))
-    });
-    progress.finish_and_clear();
-    let runs = seeds.count();
-    let cases: Vec<Case> = jobs
-        .chunks(runs)
-        .zip(done.chunks(runs))
-        .map(|(jobs, runs)| {
-            let (limited, lambda, percent, _) = jobs[0];
-            Case { limited, lambda, percent, runs: runs.to_vec() }
-        })
-        .collect();
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(limited, lambda, percent), seed| {
+            let label = format!("{} {lambda} {percent}", limited.nodes);
+            limited.spread(&mut rng(seed).fork(&label))
+        },
+    );
+    let case = |((limited, lambda, percent), runs)| Case { limited, lambda, percent, runs };
+    let cases: Vec<_> = done.into_iter().map(case).collect();
     report(parameters, &cases)
 }
 

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::overlay::{CYCLE, Setting, Start};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::plot::Chart;
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::Estimate;
 
 /// What is asked.
@@ -108,26 +108,21 @@ fn run(setting: &Setting, apart: u32, parameters: &Parameters, seed: u64) -> Out
 pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
     let settings = settings();
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for (setting, _) in &settings {
-        for apart in &parameters.apart {
-            jobs.extend(seeds.clone().map(|seed| (setting, *apart, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(setting, apart, seed)| {
-        run(setting, *apart, parameters, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
-    let mut cases = Vec::new();
-    for (setting, has_samplers) in &settings {
-        for apart in &parameters.apart {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            let setting = setting.clone();
-            cases.push(Case { setting, has_samplers: *has_samplers, apart: *apart, runs });
-        }
-    }
+    let cases = pairs(&settings, &parameters.apart);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |((setting, _), apart), seed| run(setting, *apart, parameters, seed),
+    );
+    let cases: Vec<_> = done
+        .into_iter()
+        .map(|(((setting, has_samplers), apart), runs)| Case {
+            setting: setting.clone(),
+            has_samplers: *has_samplers,
+            apart,
+            runs,
+        })
+        .collect();
     report(parameters, &cases)
 }
 

@@ -9,12 +9,12 @@ use peer::overlay::HyParViewRules;
 use peer::{Instant, Locality, Rng};
 
 use super::overlay::{rng_of, some_of};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::rng;
 use crate::graph::Graph;
 use crate::machines::{Addresses, Crowd, Tree};
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::Estimate;
 
 /// What is asked.
@@ -304,24 +304,14 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
         return Err(format!("{few} nodes are no network: ten or more"));
     }
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for nodes in &parameters.nodes {
-        for case in CASES {
-            jobs.extend(seeds.clone().map(|seed| (case, *nodes, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done =
-        in_parallel(&jobs, &progress, |(case, nodes, seed)| run(case, *nodes, parameters, *seed))
-            .into_iter();
-    progress.finish_and_clear();
-    let mut measured = Vec::new();
-    for nodes in &parameters.nodes {
-        for case in CASES {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            measured.push(Measured { case, nodes: *nodes, runs });
-        }
-    }
+    let cases = pairs(&parameters.nodes, &CASES);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(nodes, case), seed| run(case, **nodes, parameters, seed),
+    );
+    let measured = |((nodes, case), runs): ((&usize, _), _)| Measured { case, nodes: *nodes, runs };
+    let measured: Vec<_> = done.into_iter().map(measured).collect();
     report(parameters, &measured)
 }
 

@@ -8,11 +8,11 @@ use peer::gossip::PushPullRules;
 use peer::{Instant, Rng};
 
 use super::overlay::{rng_of, some_of};
-use super::{Report, bar};
+use super::{Report, each_case, pairs};
 use crate::dice::{Dice, rng};
 use crate::machines::{Addresses, Crowd, Member};
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::{Estimate, quantile};
 
 mod application;
@@ -254,25 +254,15 @@ pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
         return Err(format!("{few} nodes are no cluster: ten or more"));
     }
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for nodes in &parameters.nodes {
-        for condition in CONDITIONS {
-            jobs.extend(seeds.clone().map(|seed| (condition, *nodes, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(condition, nodes, seed)| {
-        run(condition, *nodes, parameters.known, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
-    let mut measured = Vec::new();
-    for nodes in &parameters.nodes {
-        for condition in CONDITIONS {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            measured.push(Measured { condition, nodes: *nodes, runs });
-        }
-    }
+    let cases = pairs(&parameters.nodes, &CONDITIONS);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(nodes, condition), seed| run(condition, **nodes, parameters.known, seed),
+    );
+    let measured =
+        |((nodes, condition), runs): ((&usize, _), _)| Measured { condition, nodes: *nodes, runs };
+    let measured: Vec<_> = done.into_iter().map(measured).collect();
     report(parameters, &measured)
 }
 

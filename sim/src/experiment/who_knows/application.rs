@@ -9,10 +9,10 @@ use peer::gossip::push_pull::Rides;
 
 use super::{Parameters, all_know, shown, times};
 use crate::dice::rng;
-use crate::experiment::bar;
 use crate::experiment::overlay::{rng_of, some_of};
+use crate::experiment::{each_case, pairs};
 use crate::machines::{Addresses, Crowd, Load, Member};
-use crate::runs::{Table, in_parallel};
+use crate::runs::Table;
 use crate::stats::quantile;
 
 /// Who talks with whom.
@@ -134,26 +134,14 @@ fn run(talk: Talk, rate: f64, nodes: usize, seed: u64) -> Outcome {
 /// All runs of all loads.
 pub(super) fn measure(parameters: &Parameters) -> Vec<Measured> {
     let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let mut jobs = Vec::new();
-    for talk in Talk::ALL {
-        for rate in &parameters.rates {
-            jobs.extend(seeds.clone().map(|seed| (talk, *rate, seed)));
-        }
-    }
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(talk, rate, seed)| {
-        run(*talk, *rate, parameters.talkers, *seed)
-    })
-    .into_iter();
-    progress.finish_and_clear();
-    let mut measured = Vec::new();
-    for talk in Talk::ALL {
-        for rate in &parameters.rates {
-            let runs = done.by_ref().take(seeds.clone().count()).collect();
-            measured.push(Measured { talk, rate: *rate, runs });
-        }
-    }
-    measured
+    let cases = pairs(&Talk::ALL, &parameters.rates);
+    let done = each_case(
+        cases,
+        |_| seeds.clone(),
+        |(talk, rate), seed| run(**talk, *rate, parameters.talkers, seed),
+    );
+    let measured = |((talk, rate), runs): ((&Talk, _), _)| Measured { talk: *talk, rate, runs };
+    done.into_iter().map(measured).collect()
 }
 
 pub(super) fn table(all: &[Measured]) -> Table {

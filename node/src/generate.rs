@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version};
-use bitcoin::consensus::serialize;
+use bitcoin::consensus::{encode, serialize};
 use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::{
     Amount, Block, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Txid,
@@ -229,7 +229,11 @@ pub(crate) fn generate(dir: &Path, wanted: &Wanted, now: u64) -> Result<(), Stri
 /// A transaction as hexadecimal digits.
 pub(crate) fn transaction_of_hex(text: &str) -> Result<(Transaction, Vec<u8>), String> {
     let bytes = unhex(text).ok_or("hexadecimal digits are wanted")?;
-    let made = bitcoin::consensus::deserialize(&bytes).map_err(|error| error.to_string())?;
+    let made = bitcoin::consensus::deserialize(&bytes).map_err(|error| match error {
+        // It says no more than that a read failed, and nothing but these bytes is read.
+        encode::Error::Io(_) => format!("{} bytes end inside a transaction", bytes.len()),
+        error => format!("no transaction: {error}"),
+    })?;
     Ok((made, bytes))
 }
 
@@ -361,5 +365,7 @@ pub(crate) mod tests {
         for wrong in ["", "0", "zz", "+1", &text[2..]] {
             assert!(transaction_of_hex(wrong).is_err(), "{wrong}");
         }
+        let cut = transaction_of_hex(&text[..400]).unwrap_err();
+        assert_eq!(cut, "200 bytes end inside a transaction");
     }
 }

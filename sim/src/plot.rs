@@ -24,6 +24,9 @@ const COLORS: [RGBColor; 10] = [
     RGBColor(0x7a, 0x8f, 0x2e),
 ];
 
+/// How much wider a chart of bars is than its bars: the legend stands beside them.
+const LEGEND_ROOM: f64 = 1.3;
+
 /// What the axes of a chart are, and its title.
 #[derive(Clone, Copy, Debug)]
 pub struct Chart<'a> {
@@ -139,7 +142,7 @@ impl Chart<'_> {
             .margin_right(28)
             .x_label_area_size(42)
             .y_label_area_size(72)
-            .build_cartesian_2d(-0.5..groups.len() as f64 - 0.5, 0.0..top)?;
+            .build_cartesian_2d(-0.5..groups.len() as f64 * LEGEND_ROOM - 0.5, 0.0..top)?;
         let text = ("sans-serif", 14).into_font().color(&TEXT);
         let label = |x: &f64| {
             let whole = (x - x.round()).abs() < 1e-6 && *x > -0.5;
@@ -152,7 +155,7 @@ impl Chart<'_> {
             .bold_line_style(GRID)
             .axis_style(TEXT)
             .label_style(text)
-            .x_labels(groups.len() + 1)
+            .x_labels((groups.len() as f64 * LEGEND_ROOM) as usize + 1)
             .x_label_formatter(&|x| label(x).unwrap_or_default())
             .x_desc(self.x_name)
             .y_desc(self.y_name)
@@ -206,6 +209,6 @@ fn short(value: &f64) -> String {
         size if size >= 1e6 => format!("{:.1} M", value / 1e6),
         size if size >= 1e4 => format!("{:.0} k", value / 1e3),
         size if size >= 10.0 || size == 0.0 => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
+        _ => format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
     }
 }

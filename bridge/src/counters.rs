@@ -125,8 +125,32 @@ metrics! {
     gossip_known,
     /// Those that were announced and that nobody sent.
     gossip_missed,
+    /// Level: neighbours in the overlay.
+    neighbours,
     /// Messages of topics that a subscriber was too slow for.
     gossip_lagged,
+    /// Level: members of the cluster that are not presumed dead; ourselves not counted.
+    members,
+    /// How often a member was suspected.
+    members_suspected,
+    /// How often a member was presumed dead that had not said goodbye.
+    members_lost,
+    /// Datagrams that came and were read.
+    datagrams_received,
+    /// Datagrams that were to leave; those of the next two did not.
+    datagrams_sent,
+    /// Datagrams that gave way to newer ones, because more were to leave than the system took.
+    datagrams_dropped,
+    /// Datagrams that the system could not send.
+    datagrams_unsent,
+    /// Datagrams that no member had sealed: answered with nothing.
+    datagrams_strange,
+    /// Datagrams that a member had sealed, and that were malformed.
+    datagrams_malformed,
+    /// Datagrams that were longer than any may be.
+    datagrams_truncated,
+    /// Datagrams beyond their rate, which were passed over unread.
+    datagrams_passed_over,
     /// Stem transactions sent to a successor.
     stems_relayed,
     /// Stem transactions that became public here.

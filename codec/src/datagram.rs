@@ -6,13 +6,12 @@
 //! is not longer than [`DATAGRAM_BYTES_MAX`].
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use blake2b_simd::Params;
 
 use crate::limits::{DATAGRAM_BYTES_MAX, EVENT_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
-use crate::network::Network;
-use crate::wire::{Context, Decode, DecodeError, Encode, Reader, Writer};
+use crate::wire::{DecodeError, Reader, Writer};
 
 /// The secret that makes nodes a cluster.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,6 +20,36 @@ pub struct ClusterKey(pub [u8; 32]);
 impl fmt::Debug for ClusterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClusterKey(..)")
+    }
+}
+
+/// Bytes that the secret of a cluster has at least: as many as its key, so that it is no weaker.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// A secret that is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a secret of {length} bytes, and at least {SECRET_BYTES_MIN} are wanted")]
+pub struct SecretTooShort {
+    /// Bytes that it has.
+    pub length: usize,
+}
+
+impl ClusterKey {
+    /// The key that follows from a secret of any length: its BLAKE2b of 32 bytes, personalised with
+    /// `molva-cluster`.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretTooShort`].
+    pub fn of_secret(secret: &[u8]) -> Result<Self, SecretTooShort> {
+        let length = secret.len();
+        if length < SECRET_BYTES_MIN {
+            return Err(SecretTooShort { length });
+        }
+        let hash = Params::new().hash_length(32).personal(b"molva-cluster").hash(secret);
+        let mut key = [0; 32];
+        key.copy_from_slice(hash.as_bytes());
+        Ok(Self(key))
     }
 }
 
@@ -203,15 +232,32 @@ impl<'a> NewsList<'a> {
     }
 }
 
-/// What the layout of an address has no need of.
-const CONTEXT: Context<'_> = Context { version: 0, network: &Network::DEV };
+const FAMILY_IPV4: u8 = 0;
+const FAMILY_IPV6: u8 = 1;
 
+/// An address names a member, so that none may be read as another one: not as grin reads them, for
+/// whom `::1` is `0.0.0.1`. An IPv4-mapped one is IPv4.
 fn read_addr(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
-    SocketAddr::decode(reader, &CONTEXT)
+    let ip = match reader.u8()? {
+        FAMILY_IPV4 => IpAddr::from(*reader.array::<4>()?),
+        FAMILY_IPV6 => IpAddr::from(*reader.array::<16>()?).to_canonical(),
+        tag => return Err(DecodeError::BadTag { tag }),
+    };
+    Ok(SocketAddr::new(ip, reader.u16()?))
 }
 
 fn write_addr(addr: &SocketAddr, writer: &mut Writer<'_>) {
-    addr.encode(writer, CONTEXT.version).expect("every version has addresses");
+    match addr.ip() {
+        IpAddr::V4(v4) => {
+            writer.u8(FAMILY_IPV4);
+            writer.bytes(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            writer.u8(FAMILY_IPV6);
+            writer.bytes(&v6.octets());
+        }
+    }
+    writer.u16(addr.port());
 }
 
 fn read_text<'a>(
@@ -375,6 +421,8 @@ fn code(key: &ClusterKey, bytes: &[u8]) -> blake2b_simd::Hash {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -383,13 +431,14 @@ mod tests {
 
     fn addrs() -> impl Strategy<Value = SocketAddr> {
         let v4 = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
-        // No mapped or compatible ones, which are read as IPv4.
+        // No mapped ones, which are read as IPv4.
         let v6 = any::<([u8; 14], u16)>().prop_map(|(low, port)| {
             let mut ip = [0x20; 16];
             ip[2..].copy_from_slice(&low);
             SocketAddr::from((ip, port))
         });
-        prop_oneof![v4, v6]
+        let loopback = any::<u16>().prop_map(|port| (Ipv6Addr::LOCALHOST, port).into());
+        prop_oneof![v4, v6, loopback]
     }
 
     fn calls() -> impl Strategy<Value = Call> {
@@ -472,6 +521,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_follows_from_all_of_a_secret_that_is_long_enough() {
+        let secret = [7; SECRET_BYTES_MIN + 1];
+        let key = ClusterKey::of_secret(&secret).unwrap();
+        assert_ne!(ClusterKey::of_secret(&secret[1..]), Ok(key.clone()));
+        assert_ne!(key.0, secret[..32]);
+        let error = SecretTooShort { length: SECRET_BYTES_MIN - 1 };
+        assert_eq!(ClusterKey::of_secret(&secret[2..]), Err(error));
+        assert!(!format!("{key:?}").contains(&format!("{}", key.0[0])), "a secret in a log");
+    }
+
+    #[test]
     fn an_id_follows_from_all_of_an_event() {
         let event = Event { nonce: 1, topic: b"ab", data: b"c" };
         for other in [
@@ -481,6 +541,31 @@ mod tests {
         ] {
             assert_ne!(event.id(), other.id());
         }
+    }
+
+    /// The datagram of docs/wire.md, made by another implementation of BLAKE2b.
+    #[test]
+    fn the_example_of_the_documentation_is_one() {
+        let secret: [u8; 32] = std::array::from_fn(|place| place as u8);
+        let key = ClusterKey::of_secret(&secret).unwrap();
+        let (addr, by) = (([192, 0, 2, 1], 3414).into(), (Ipv6Addr::LOCALHOST, 3416).into());
+        let life = Life::Suspect { by };
+        let event = Event { nonce: 5, topic: b"t", data: b"hi" };
+        let mut bytes = Vec::new();
+        News::Member { addr, incarnation: 9, life }.write(&mut bytes);
+        News::Event(event).write(&mut bytes);
+        let (call, news) = (Call::Ping { number: 7 }, NewsList::new(&bytes).unwrap());
+        let sealed = Datagram { incarnation: 1, token: 2, echo: 3, call, news }.seal(&key);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let text = include_str!("../../docs/wire.md");
+        let (_, rest) = text.split_once("Datagram  ").unwrap();
+        let example: String = rest.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(hex(&sealed), example);
+        let named = |name: &str, value: &[u8]| {
+            assert!(text.contains(&format!("{name}{}", hex(value))), "{name}{}", hex(value));
+        };
+        named("Key       ", &key.0);
+        named("Event id  ", &event.id().0);
     }
 
     /// The largest event fits beside the longest head, call and topic.

@@ -66,6 +66,7 @@ pub enum Kind {
     WantPool = 72,
     HyParView = 73,
     Plumtree = 74,
+    Sampling = 75,
 }
 
 /// First byte of the kinds that are Molva's own.
@@ -75,7 +76,7 @@ const GRIN_KINDS: usize = Kind::KernelSegment as usize + 1;
 
 impl Kind {
     /// Every kind, in the order of its byte.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::Error,
         Self::Hand,
         Self::Shake,
@@ -116,6 +117,7 @@ impl Kind {
         Self::WantPool,
         Self::HyParView,
         Self::Plumtree,
+        Self::Sampling,
     ];
 
     /// The kind of this byte; `None` is an unknown kind, which is skipped.

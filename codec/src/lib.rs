@@ -45,7 +45,7 @@
 //! | 69 | GetBlocks | hash of the first block, count `u16` |
 //! | 70 | GetPool | salt, start `u64` |
 //! | 71, 72 | PoolIds, WantPool | salt, start, end `u64`; count `u16`, short ids of 6 bytes |
-//! | 73, 74 | HyParView, Plumtree | tag `u8`, then by it |
+//! | 73, 74, 75 | HyParView, Plumtree, Sampling | tag `u8`, then by it |
 //!
 //! Those from 64 on are Molva's own, for peers that offer [`Capabilities::EXTENSION`]. What they
 //! mean is in `docs/wire.md`.
@@ -151,7 +151,7 @@ pub use message::{BanReason, Message, Ping, Pong};
 pub use network::Network;
 pub use payload::{Hash, Payload, PayloadId, SealError};
 pub use plumtree::{Gossip, HaveGossip, PlumtreeMessage};
-pub use sampling::{SamplingMessage, Sighting};
+pub use sampling::{SamplingBody, SamplingMessage, Sighting};
 pub use segment::{
     KernelSegment, OutputIdentifier, OutputIdentifiers, OutputSegment, Positions,
     RangeProofSegment, RangeProofs, Segment, SegmentId,

@@ -153,6 +153,7 @@ impl Limits {
             Kind::PoolIds | Kind::WantPool => 8 + 8 + 8 + 2 + PoolId::BYTES as u64 * records,
             Kind::HyParView => 1 + 19 + 8 + 1 + 1 + 19 * SHUFFLE_ADDRS_MAX as u64,
             Kind::Plumtree => GOSSIP_HEAD_BYTES_MAX + GOSSIP_DATA_BYTES_MAX as u64,
+            Kind::Sampling => 1 + 4 + 1 + 1 + (19 + 4) * SIGHTINGS_MAX as u64,
             _ => 0,
         }
     }

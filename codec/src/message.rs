@@ -19,6 +19,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::network::Network;
 use crate::payload::{Hash, Payload, SealError};
 use crate::plumtree::PlumtreeMessage;
+use crate::sampling::SamplingBody;
 use crate::segment::{KernelSegment, OutputSegment, RangeProofSegment, SegmentId};
 use crate::transaction::Transaction;
 use crate::wire::{Context, Decode, DecodeError, Encode, EncodeError, Reader, Writer};
@@ -106,6 +107,8 @@ pub enum Message<'a> {
     HyParView(HyParViewBody<'a>),
     /// A message of a topic, or what keeps the tree that it goes along.
     Plumtree(PlumtreeMessage<'a>),
+    /// Whom a node knows: what keeps an overlay of lists together.
+    Sampling(SamplingBody<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -175,6 +178,7 @@ impl<'a> Message<'a> {
             Kind::WantPool => Self::WantPool(PoolPart::decode(reader, context)?),
             Kind::HyParView => Self::HyParView(HyParViewBody::decode(reader, context)?),
             Kind::Plumtree => Self::Plumtree(PlumtreeMessage::decode(reader, context)?),
+            Kind::Sampling => Self::Sampling(SamplingBody::decode(reader, context)?),
         };
         // grin measures Headers too, which it reads piece by piece.
         if kind.is_payload() || kind.is_extension() || kind == Kind::Headers {
@@ -227,6 +231,7 @@ impl<'a> Message<'a> {
             Self::WantPool(_) => Kind::WantPool,
             Self::HyParView(_) => Kind::HyParView,
             Self::Plumtree(_) => Kind::Plumtree,
+            Self::Sampling(_) => Kind::Sampling,
         }
     }
 
@@ -273,6 +278,7 @@ impl<'a> Message<'a> {
             Self::PoolIds(part) | Self::WantPool(part) => part.encode(writer, version),
             Self::HyParView(body) => body.encode(writer, version),
             Self::Plumtree(message) => message.encode(writer, version),
+            Self::Sampling(body) => body.encode(writer, version),
             Self::GetBlock(hash)
             | Self::GetCompactBlock(hash)
             | Self::GetTransaction(hash)

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::limits::SIGHTINGS_MAX;
+use crate::network::Network;
 use crate::wire::{Context, Decode, DecodeError, Encode, EncodeError, Reader, Writer};
 
 /// A node, and how long ago somebody had contact with it. Both are claims of whoever sends it.
@@ -122,6 +123,47 @@ impl Encode for SamplingMessage {
     }
 }
 
+/// The bytes of one message, read once without an error: what a [`Message`](crate::Message) holds,
+/// which allocates nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SamplingBody<'a>(&'a [u8]);
+
+impl<'a> SamplingBody<'a> {
+    /// The body of this message, written to the end of `out`.
+    #[must_use]
+    pub fn written(message: &SamplingMessage, out: &'a mut Vec<u8>) -> Self {
+        let from = out.len();
+        let written = message.encode(&mut Writer::new(out), CONTEXT.version);
+        written.expect("every version has every message");
+        Self(&out[from..])
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> SamplingMessage {
+        let read = SamplingMessage::decode(&mut Reader::new(self.0), &CONTEXT);
+        read.expect("it was read once")
+    }
+}
+
+/// What the layout of these messages does not depend on.
+const CONTEXT: Context<'_> = Context { version: 0, network: &Network::DEV };
+
+impl<'a> Decode<'a> for SamplingBody<'a> {
+    fn decode(reader: &mut Reader<'a>, context: &Context<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.rest();
+        SamplingMessage::decode(reader, context)?;
+        Ok(Self(&bytes[..bytes.len() - reader.rest().len()]))
+    }
+}
+
+impl Encode for SamplingBody<'_> {
+    fn encode(&self, writer: &mut Writer<'_>, _: u32) -> Result<(), EncodeError> {
+        writer.bytes(self.0);
+        Ok(())
+    }
+}
+
 /// One byte that is 0 or 1: a value has one body.
 fn read_flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match reader.u8()? {
@@ -171,9 +213,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::network::Network;
-
-    const CONTEXT: Context<'_> = Context { version: 1000, network: &Network::GRIN_MAIN };
 
     fn encoded(message: &SamplingMessage) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -4,7 +4,8 @@
 use codec::{
     BlockRange, Capabilities, Context, DecodeError, Envelope, GetPool, Hash, HaveGossip,
     HyParViewBody, HyParViewMessage, Item, Kind, Limits, Message, Network, Offer, Packing,
-    PayloadFormat, PlumtreeMessage, PoolId, PoolPart, Records, Split, check, limits, split,
+    PayloadFormat, PlumtreeMessage, PoolId, PoolPart, Records, SamplingBody, SamplingMessage,
+    Split, check, limits, split,
 };
 use hex_literal::hex;
 
@@ -86,6 +87,12 @@ const PLUMTREE: [u8; 48] = hex!(
     "0001"
     "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f" // id
     "0007" // round
+);
+
+const SAMPLING: [u8; 16] = hex!(
+    "613d 4b 0000000000000005"
+    "05" // Link
+    "01020304" // number of the link
 );
 
 fn decode(kind: Kind, body: &[u8]) -> Result<Message<'_>, DecodeError> {
@@ -174,6 +181,9 @@ fn overlays_and_gossip() {
     is(&HYPARVIEW, Message::HyParView(HyParViewBody::written(&join, &mut body)));
     let have = [HaveGossip { id: COUNTING, round: 7 }];
     is(&PLUMTREE, Message::Plumtree(PlumtreeMessage::Have(Records::new(&have))));
+    let mut body = Vec::new();
+    let link = SamplingMessage::Link { link: 0x0102_0304 };
+    is(&SAMPLING, Message::Sampling(SamplingBody::written(&link, &mut body)));
 }
 
 #[test]
@@ -202,6 +212,7 @@ fn the_page_shows_these_frames() {
         ("WantPool", &WANT_POOL),
         ("HyParView", &HYPARVIEW),
         ("Plumtree", &PLUMTREE),
+        ("Sampling", &SAMPLING),
     ];
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(shown, frames.map(|(name, frame)| (name, hex(frame))));
@@ -221,7 +232,7 @@ fn the_bit_and_the_bytes_of_the_kinds() {
     assert_eq!(Capabilities::EXTENSION.bits(), 0x0100_0000);
     let bytes: Vec<_> =
         Kind::ALL.into_iter().filter(|kind| kind.is_extension()).map(|kind| kind as u8).collect();
-    assert_eq!(bytes, [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74]);
+    assert_eq!(bytes, [64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75]);
 }
 
 /// The body of a frame with one byte changed.

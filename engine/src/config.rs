@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use codec::Network;
+use peer::Gossip;
 
 use crate::event_loop::PARKED_COPIES_BYTES_MAX;
 use crate::io::{self, BufferConfig};
@@ -28,6 +29,10 @@ pub struct Config {
     /// connections. Port 0 is chosen by the system. Default: the network's port on all IPv4 and all
     /// IPv6 addresses.
     pub listen: Vec<SocketAddr>,
+    /// Where datagrams are received with [`Gossip::Datagrams`](peer::Gossip::Datagrams): one
+    /// address of either family. Port 0 is chosen by the system. Default: `peer.advertised`, with
+    /// the port of the first listener if it has none.
+    pub gossip_listen: Option<SocketAddr>,
     /// Most connections, inbound and outbound together. Default 10,000. Places are kept for the
     /// outbound peers, the dials and a few newcomers of `peer.slots`: the inbound peers are at most
     /// what is left, and at least one.
@@ -36,6 +41,13 @@ pub struct Config {
     /// Default: none, and a restart begins with the seeds. A file that cannot be used keeps no
     /// engine from starting: see [`Handle::store_notices`](crate::Handle::store_notices).
     pub store: Option<PathBuf>,
+    /// A file to which all is written that goes into the core and comes out of it, with its
+    /// configuration and its secrets, readable for its owner alone: [`peer::replay`] does the same
+    /// again. For the search of a bug; it costs a copy of all that is received and sent, and waits
+    /// for the disk. Default: none.
+    pub recording: Option<PathBuf>,
+    /// Most bytes of that file; the recording ends there. Default 256 MiB.
+    pub recording_bytes_max: u64,
     /// Receive buffers, shared by all connections.
     pub buffers: BufferConfig,
     /// Bounds of the lanes between engine and chain.
@@ -60,8 +72,11 @@ impl Config {
                 SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
                 SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
             ],
+            gossip_listen: None,
             connections_max: 10_000,
             store: None,
+            recording: None,
+            recording_bytes_max: 256 << 20,
             buffers: BufferConfig::default(),
             lanes: bridge::Config::default(),
             congestion_control: None,
@@ -76,6 +91,7 @@ impl Config {
             io::pool_bytes(self.connections_max, &self.buffers),
             self.peer.memory_bytes(),
             PARKED_COPIES_BYTES_MAX,
+            if self.peer.gossip == Gossip::Datagrams { io::DATAGRAM_POOL_BYTES } else { 0 },
         ];
         pools.into_iter().fold(0, usize::saturating_add)
     }

@@ -8,6 +8,7 @@ mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use codec::{Limits, Network};
@@ -15,8 +16,8 @@ use peer::{BanTarget, Seed};
 use serde::Deserialize;
 
 use self::values::{
-    Cap, FilePath, Flow, Format, Genesis, Links, Magic, Offers, Place, Preset, Spread, Stems, Talk,
-    Text, Time, UserAgent, Wait, Within,
+    Cap, FilePath, Flow, Format, Genesis, Links, Magic, Offers, Place, Preset, SecretFile, Spread,
+    Stems, Talk, Text, Time, UserAgent, Wait, Within,
 };
 use crate::config::Config;
 
@@ -95,6 +96,8 @@ struct File {
     store: Option<Text<FilePath>>,
     congestion_control: Option<String>,
     #[serde(default)]
+    recording: RecordingTable,
+    #[serde(default)]
     limits: LimitsTable,
     #[serde(default)]
     lanes: LanesTable,
@@ -159,6 +162,10 @@ tables! {
         memory_bytes_max: usize,
         assembly_bytes_max: usize,
     }
+    RecordingTable {
+        file: Text<FilePath>,
+        bytes_max: u64,
+    }
     LanesTable {
         to_chain_items: usize,
         to_chain_bytes: usize,
@@ -211,6 +218,7 @@ tables! {
         download: Cap,
         grin_pace: Cap,
         unpacking: Flow,
+        datagrams: Flow,
     }
     RelayTable {
         policy: Text<Spread>,
@@ -237,6 +245,10 @@ tables! {
         links: usize,
         reserve: usize,
         shuffle_period: Time,
+        places: usize,
+        exchange_period: Time,
+        samplers: usize,
+        hardened: bool,
     }
     GossipTable {
         over: Text<Talk>,
@@ -244,6 +256,14 @@ tables! {
         graft_after: Time,
         graft_again_after: Time,
         announce_after: Time,
+        secret_file: Text<SecretFile>,
+        listen: SocketAddr,
+        contacts: Vec<SocketAddr>,
+        period: Time,
+        timeout: Time,
+        sync_period: Time,
+        members_max: usize,
+        events_max: usize,
     }
     PackingTable {
         workers: usize,
@@ -304,9 +324,11 @@ impl File {
             sync,
             overlay,
             hyparview,
+            sampling,
             gossip,
             plumtree,
             gossip_bytes_max,
+            cluster,
         } = &mut config.peer;
         set(user_agent, self.user_agent.map(|text| text.0.0));
         set(capabilities, self.capabilities.map(|offers| offers.0));
@@ -315,10 +337,7 @@ impl File {
         set(seeds, each(self.seeds, |text| text.0));
         set(place, locality);
         set(assembly_bytes_max, self.limits.assembly_bytes_max);
-        set(handshake_timeout, self.timeouts.handshake);
-        set(frame_timeout, self.timeouts.frame);
-        set(ping_period, self.timeouts.ping_period);
-        set(silence_timeout, self.timeouts.silence);
+        self.timeouts.apply([handshake_timeout, frame_timeout, ping_period, silence_timeout]);
         self.bans.apply([denied, allowed], [ban_duration, discouragement]);
         self.seen.apply(seen);
         self.inventory.apply(inventory);
@@ -329,11 +348,12 @@ impl File {
         self.relay.apply(relay);
         self.dandelion.apply(dandelion);
         self.sync.apply(sync);
-        self.overlay.apply(overlay, hyparview);
-        self.gossip.apply(gossip, plumtree, gossip_bytes_max);
+        self.overlay.apply(overlay, hyparview, sampling);
+        self.gossip.apply(gossip, (plumtree, gossip_bytes_max), cluster, &mut config.gossip_listen);
         self.packing.apply(&mut config.lanes.packing);
         set(&mut config.listen, self.listen);
         set(&mut config.store, self.store.map(|text| text.0.0));
+        self.recording.apply(&mut config.recording, &mut config.recording_bytes_max);
         set(&mut config.congestion_control, self.congestion_control);
         set(&mut config.connections_max, self.limits.connections_max);
         set(&mut config.memory_bytes_max, self.limits.memory_bytes_max);
@@ -360,6 +380,23 @@ impl NetworkTable {
     }
 }
 
+impl RecordingTable {
+    fn apply(self, file: &mut Option<PathBuf>, bytes_max: &mut u64) {
+        set(file, self.file.map(|text| text.0.0));
+        set(bytes_max, self.bytes_max);
+    }
+}
+
+impl TimeoutsTable {
+    fn apply(self, times: [&mut Duration; 4]) {
+        let [handshake, frame, ping_period, silence] = times;
+        set(handshake, self.handshake);
+        set(frame, self.frame);
+        set(ping_period, self.ping_period);
+        set(silence, self.silence);
+    }
+}
+
 impl BansTable {
     fn apply(self, lists: [&mut Vec<BanTarget>; 2], times: [&mut Duration; 2]) {
         let ([denied, allowed], [duration, discouragement]) = (lists, times);
@@ -379,11 +416,23 @@ impl RelayTable {
 }
 
 impl OverlayTable {
-    fn apply(self, kind: &mut peer::Overlay, rules: &mut peer::overlay::HyParViewRules) {
+    fn apply(
+        self,
+        kind: &mut peer::Overlay,
+        rules: &mut peer::overlay::HyParViewRules,
+        lists: &mut peer::overlay::SamplingRules,
+    ) {
         set(kind, self.kind.map(|text| text.0.0));
         set(&mut rules.active_max, self.links);
         set(&mut rules.passive_max, self.reserve);
         set(&mut rules.shuffle_period, self.shuffle_period);
+        set(&mut lists.view, self.places);
+        set(&mut lists.period, self.exchange_period);
+        lists.heartbeat_period = lists.period;
+        if self.hardened == Some(true) {
+            *lists = lists.clone().hardened();
+        }
+        set(&mut lists.samplers, self.samplers);
     }
 }
 
@@ -391,11 +440,20 @@ impl GossipTable {
     fn apply(
         self,
         over: &mut peer::Gossip,
-        rules: &mut peer::gossip::PlumtreeRules,
-        kept_bytes_max: &mut usize,
+        (rules, kept_bytes_max): (&mut peer::gossip::PlumtreeRules, &mut usize),
+        cluster: &mut peer::Cluster,
+        listen: &mut Option<SocketAddr>,
     ) {
-        set(kept_bytes_max, self.kept_bytes_max);
         set(over, self.over.map(|text| text.0.0));
+        set(listen, self.listen);
+        set(&mut cluster.key, self.secret_file.map(|text| text.0.0));
+        set(&mut cluster.contacts, self.contacts);
+        set(&mut cluster.rules.period, self.period);
+        set(&mut cluster.rules.timeout, self.timeout);
+        set(&mut cluster.rules.sync_period, self.sync_period);
+        set(&mut cluster.rules.members_max, self.members_max);
+        set(&mut cluster.rules.events_max, self.events_max);
+        set(kept_bytes_max, self.kept_bytes_max);
         set(&mut rules.graft_after, self.graft_after);
         set(&mut rules.graft_again_after, self.graft_again_after);
         set(&mut rules.announce_after, self.announce_after);
@@ -449,6 +507,7 @@ apply! {
     }
     RatesTable to peer::Rates {
         answers, addresses, messages, upload, download, grin_pace, unpacking,
+        datagrams,
     }
     SyncTable to peer::SyncRules {
         window_blocks, window_bytes, peers,
@@ -469,7 +528,13 @@ mod tests {
         rest.split_once("```").unwrap().0
     }
 
-    /// The same with those settings said that have no default.
+    /// Files that may serve as secrets.
+    const SECRETS: [&str; 2] = [
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../LICENSE-MIT"),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../rustfmt.toml"),
+    ];
+
+    /// The same with those settings said that have no default, and a secret that is there.
     fn whole() -> String {
         let said = |line: &str| {
             let setting = line.strip_prefix("# ").filter(|rest| {
@@ -479,11 +544,14 @@ mod tests {
             });
             setting.unwrap_or(line).to_owned() + "\n"
         };
-        example().lines().map(said).collect()
+        let text: String = example().lines().map(said).collect();
+        text.replace("/etc/molva/cluster.secret", SECRETS[0])
     }
 
+    /// All of it, and the key, which shows nobody what it is.
     fn shown(config: &Config) -> String {
-        format!("{config:#?}")
+        let key = config.peer.cluster.key.as_ref().map(|key| key.0);
+        format!("{config:#?}\n{key:?}")
     }
 
     #[track_caller]
@@ -521,7 +589,12 @@ mod tests {
         assert_eq!(config.congestion_control.as_deref(), Some("cubic"));
         // What is left repeats the preset.
         let mut rest = config.clone();
+        assert!(rest.recording.take().is_some());
         (rest.store, rest.congestion_control) = (None, None);
+        assert!(rest.gossip_listen.take().is_some());
+        let secret = std::fs::read(SECRETS[0]).unwrap();
+        let key = codec::datagram::ClusterKey::of_secret(&secret).unwrap();
+        assert_eq!(rest.peer.cluster.key.take(), Some(key));
         assert_same(&rest, &Config::new(Network::GRIN_MAIN));
     }
 
@@ -551,21 +624,22 @@ mod tests {
     fn other(key: &str, value: &str) -> String {
         match (key, value) {
             ("denied" | "allowed", _) => r#"["192.0.2.0/24", "::1"]"#.to_owned(),
-            (_, "[]") | ("listen", _) => r#"["192.0.2.1:9"]"#.to_owned(),
-            ("advertised", _) => r#""192.0.2.1:9""#.to_owned(),
+            (_, value) if value.starts_with('[') => r#"["192.0.2.1:9"]"#.to_owned(),
+            ("secret_file", _) => format!("\"{}\"", SECRETS[1]),
+            ("advertised" | "listen", _) => r#""192.0.2.1:9""#.to_owned(),
             ("preset", _) => r#""grin-test""#.to_owned(),
             ("magic", _) => r#""00ff""#.to_owned(),
             ("genesis", _) => format!("\"{}\"", "0f".repeat(32)),
             ("format", _) => r#""opaque""#.to_owned(),
             ("locality", _) => r#""hosts""#.to_owned(),
-            ("nrd_kernels", _) => "true".to_owned(),
+            ("nrd_kernels" | "hardened", _) => "true".to_owned(),
             ("extension" | "enabled", _) => "false".to_owned(),
             ("kind", _) => r#""hyparview""#.to_owned(),
             ("over", _) => r#""tree""#.to_owned(),
             ("policy", _) => r#""sqrt""#.to_owned(),
             ("scheme", _) => r#""grin""#.to_owned(),
             ("embargo", _) => r#"{ base = "3m", spread = "30s" }"#.to_owned(),
-            ("store" | "user_agent" | "congestion_control", _) => r#""other""#.to_owned(),
+            ("store" | "file" | "user_agent" | "congestion_control", _) => r#""other""#.to_owned(),
             (_, value) if value.starts_with('{') || value == "\"off\"" => {
                 r#"{ amount = 3, per = "4s", burst = 5 }"#.to_owned()
             }
@@ -623,5 +697,19 @@ mod tests {
         }
         let told = refusal(&format!("capabilities = 0x81\n{dev}"));
         assert_eq!(told, "line 1: capabilities: the bits 0x80 mean nothing");
+    }
+
+    #[test]
+    fn a_secret_that_is_none_is_named_by_its_file() {
+        for (path, expected) in [
+            ("nowhere/at/all", "cannot be read: "),
+            ("/dev/zero", "has more than 4096 bytes"),
+            ("/dev/null", "holds a secret of 0 bytes, and at least 32 are wanted"),
+        ] {
+            let text = format!("gossip.secret_file = {path:?}\n[network]\npreset = \"dev\"");
+            let expected = format!("line 1: gossip.secret_file: {path:?} {expected}");
+            let told = refusal(&text);
+            assert!(told.starts_with(&expected), "{told}");
+        }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bridge::store::{StoreNotice, StoreStatus};
 use bridge::{ChainSide, Counters, EngineEnd, Metrics, Waker};
-use codec::limits::{GOSSIP_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
+use codec::limits::TOPIC_BYTES_MAX;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use peer::{AddressRecord, Ban, BanTarget, PeerInfo};
+use peer::gossip::push_pull::MemberInfo;
+use peer::{AddressRecord, Ban, BanTarget, Gossip, PeerInfo};
 
 use crate::config::Config;
 use crate::event_loop::Control;
@@ -39,7 +40,8 @@ pub struct Handle {
     pub(crate) counters: Counters,
     pub(crate) local_addrs: Box<[SocketAddr]>,
     pub(crate) store_notices: Box<[StoreNotice]>,
-    pub(crate) gossips: bool,
+    pub(crate) gossip: Gossip,
+    pub(crate) gossip_addr: Option<SocketAddr>,
     /// How the engine ended, once it has.
     pub(crate) ended: Arc<OnceLock<EngineEnd>>,
 }
@@ -95,6 +97,13 @@ impl Handle {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// The address that datagrams are received on, with the port that port 0 became; `None` without
+    /// [`Gossip::Datagrams`].
+    #[must_use]
+    pub const fn gossip_addr(&self) -> Option<SocketAddr> {
+        self.gossip_addr
     }
 
     /// Counts of everything, closes by cause among them, at most a turn old.
@@ -181,6 +190,16 @@ impl Handle {
         &self.store_notices
     }
 
+    /// Members of the cluster but for ourselves, and what is thought of each; none without
+    /// [`Gossip::Datagrams`].
+    ///
+    /// # Errors
+    ///
+    /// The engine has ended.
+    pub fn members(&self) -> Result<Vec<MemberInfo>, EngineEnd> {
+        self.ask(Control::Members)
+    }
+
     /// Dials this address, and again with a back-off whenever the connection is lost.
     ///
     /// # Errors
@@ -198,9 +217,9 @@ impl Handle {
     /// [`TopicError`]; nothing was said then.
     pub fn publish(&self, topic: &[u8], data: &[u8]) -> Result<(), TopicError> {
         self.check_topic(topic)?;
-        let length = data.len();
-        if length > GOSSIP_DATA_BYTES_MAX {
-            return Err(TopicError::DataTooLong { length });
+        let (length, limit) = (data.len(), self.gossip.data_bytes_max());
+        if length > limit {
+            return Err(TopicError::DataTooLong { length, limit });
         }
         Ok(self.send(Control::Publish { topic: topic.into(), data: data.into() })?)
     }
@@ -218,8 +237,8 @@ impl Handle {
         if has_room { Ok(subscription) } else { Err(TopicError::TooMany) }
     }
 
-    const fn check_topic(&self, topic: &[u8]) -> Result<(), TopicError> {
-        if !self.gossips {
+    fn check_topic(&self, topic: &[u8]) -> Result<(), TopicError> {
+        if self.gossip == Gossip::None {
             return Err(TopicError::Off);
         }
         let length = topic.len();
@@ -269,7 +288,8 @@ mod tests {
             counters: loop_side.counters().clone(),
             local_addrs: Box::default(),
             store_notices: Box::default(),
-            gossips: false,
+            gossip: Gossip::None,
+            gossip_addr: None,
             ended: Arc::default(),
         };
         for _ in 0..CONTROL_MAX {

@@ -22,6 +22,7 @@ pub use bridge::{
     ChainSide, Config as LaneConfig, Counters, EngineEnd, Metrics, PackingConfig, Publisher,
     SendError,
 };
+pub use codec::datagram::{ClusterKey, SecretTooShort};
 pub use codec::limits::RANGE_BYTES_MAX;
 pub use codec::{
     Capabilities, Hash, Kind, Limits, Network, Payload, PayloadFormat, PayloadId, SealError,
@@ -30,12 +31,14 @@ pub use config::Config;
 pub use config_file::ConfigFileError;
 pub use handle::{Engine, Handle};
 pub use io::{BufferConfig, RingError};
+pub use peer::gossip::PushPullRules;
+pub use peer::gossip::push_pull::{MemberInfo, Presumed};
 pub use peer::{
     AddressRecord, Archive, BLOCKS_WANTED_MAX, Ban, BanCause, BanTarget, BookLimits, ChainTip,
-    CloseReason, Config as PeerConfig, ConnId, DandelionRules, Decider, Direction, Embargo,
-    Evidence, Freshness, FromChain, Gossip, InventoryLimits, Locality, Overlay, PeerInfo, Policy,
-    Rate, Rates, RelayRules, Request, Scheme, Seed, SeenLimits, SegmentId, Slots, Source,
-    SyncRules, TargetError, ToChain, UnixTime, Verdict,
+    CloseReason, Cluster, Config as PeerConfig, ConnId, DandelionRules, Decider, Direction,
+    Embargo, Evidence, Freshness, FromChain, Gossip, InventoryLimits, Locality, Overlay, PeerInfo,
+    Policy, Rate, Rates, RecordingError, RelayRules, Replay, Request, Scheme, Seed, SeenLimits,
+    SegmentId, Slots, Source, SyncRules, TargetError, ToChain, UnixTime, Verdict, replay,
 };
 pub use start::StartError;
 pub use topics::{Heard, SUBSCRIPTION_MAX, SUBSCRIPTIONS_MAX, Subscription, TopicError};

@@ -105,7 +105,8 @@ impl Class {
             | Kind::GetPool
             | Kind::PoolIds
             | Kind::WantPool
-            | Kind::HyParView => Self::Control,
+            | Kind::HyParView
+            | Kind::Sampling => Self::Control,
         }
     }
 }

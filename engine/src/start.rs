@@ -11,12 +11,12 @@ use std::thread::JoinHandle;
 use bridge::store::{self, StoreConfig, StoreNotice};
 use bridge::{ChainSide, EngineEnd, LoopSide};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use peer::Endpoint;
+use peer::{Endpoint, Gossip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::Clock;
 use crate::config::{CONNECTIONS_LIMIT, Config, DESCRIPTORS_RESERVED};
-use crate::event_loop::{Control, EventLoop, LoopConfig, PARKED_COPIES_BYTES_MAX};
+use crate::event_loop::{Control, EventLoop, LoopConfig, PARKED_COPIES_BYTES_MAX, Recording};
 use crate::handle::{CONTROL_MAX, Handle};
 use crate::io::{Ring, RingConfig, RingError};
 
@@ -34,12 +34,33 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no socket for datagrams.
+    #[error(
+        "cannot receive datagrams on {addr} ({source}): set `gossip.listen` to an address of this \
+         machine that no other program uses for datagrams"
+    )]
+    Datagrams {
+        /// Which address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Two listeners cannot have one address.
     #[error("`listen` has {0} twice: take one out")]
     ListenTwice(SocketAddr),
     /// A path of a directory, or none at all.
     #[error("store is {0:?}, and must be the path of a file: leave it out to keep nothing")]
     StorePath(PathBuf),
+    /// What was to be recorded cannot be written.
+    #[error(
+        "cannot write the recording {path:?} ({source}): leave `recording.file` out, or change it"
+    )]
+    Recording {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The hard limit of descriptors is too low for the connections asked for.
     #[error(
         "{connections_max} connections need {needed} file descriptors, and the hard limit is \
@@ -88,6 +109,7 @@ pub enum StartError {
 /// What a loop that listens has to tell.
 struct Ready {
     local_addrs: Box<[SocketAddr]>,
+    gossip_addr: Option<SocketAddr>,
     store_notices: Box<[StoreNotice]>,
 }
 
@@ -101,16 +123,24 @@ pub(crate) fn start(config: Config) -> Result<Started, StartError> {
     let (control, commands) = bounded(CONTROL_MAX);
     let (waker, counters) = (loop_side.waker(), loop_side.counters().clone());
     let (ready, started) = bounded(1);
-    let gossips = config.peer.gossip != peer::Gossip::None;
+    let gossip = config.peer.gossip;
     let ended = Arc::new(OnceLock::new());
     let end = Arc::clone(&ended);
     let thread = bridge::spawn("molva-engine", move || {
         end.get_or_init(|| live(config, loop_side, commands, &ready)).clone()
     })?;
     match started.recv() {
-        Ok(Ok(Ready { local_addrs, store_notices })) => {
-            let handle =
-                Handle { control, waker, counters, local_addrs, store_notices, gossips, ended };
+        Ok(Ok(Ready { local_addrs, gossip_addr, store_notices })) => {
+            let handle = Handle {
+                control,
+                waker,
+                counters,
+                local_addrs,
+                store_notices,
+                gossip,
+                gossip_addr,
+                ended,
+            };
             Ok((handle, thread, chain))
         }
         Ok(Err(error)) => {
@@ -250,7 +280,16 @@ fn build(
     })?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
-    let endpoint = Endpoint::new(config.peer, seed);
+    let datagrams = (config.peer.gossip == Gossip::Datagrams)
+        .then_some((config.gossip_listen, config.peer.advertised));
+    let recording = config.recording.map(|path| {
+        Recording::create(&path).map_err(|source| StartError::Recording { path, source })
+    });
+    let recording = recording.transpose()?;
+    let endpoint = match recording {
+        Some(_) => Endpoint::recorded(config.peer, seed, config.recording_bytes_max),
+        None => Endpoint::new(config.peer, seed),
+    };
     let (store, restored, notices) =
         store::open(StoreConfig { path: config.store, now: clock.started() });
     for notice in &notices {
@@ -258,21 +297,46 @@ fn build(
     }
     let mut event_loop =
         EventLoop::new(Box::new(ring), endpoint, loop_side, commands, store, loop_config);
+    if let Some(recording) = recording {
+        event_loop.record(recording);
+    }
     event_loop.restore(restored);
-    let mut addrs = Vec::with_capacity(config.listen.len());
-    for addr in config.listen {
-        let bound = match event_loop.listen(addr) {
-            Ok(bound) => bound,
-            Err(source) => {
-                // Waits for the store, so that whoever tries again finds it free.
-                event_loop.end(clock, EngineEnd::Stopped);
-                return Err(StartError::Listen { addr, source });
-            }
-        };
+    match bind(&mut event_loop, &config.listen, datagrams) {
+        Ok((addrs, gossip_addr)) => {
+            let (local_addrs, store_notices) = (addrs.into(), notices.into());
+            Ok((event_loop, Ready { local_addrs, gossip_addr, store_notices }))
+        }
+        Err(error) => {
+            // Waits for the store, so that whoever tries again finds it free.
+            event_loop.end(clock, EngineEnd::Stopped);
+            Err(error)
+        }
+    }
+}
+
+/// Opens all sockets that others come to, that of datagrams where it is to be, or else where we are
+/// advertised; the answers have the ports that port 0 became.
+fn bind(
+    event_loop: &mut EventLoop,
+    listen: &[SocketAddr],
+    datagrams: Option<(Option<SocketAddr>, SocketAddr)>,
+) -> Result<(Vec<SocketAddr>, Option<SocketAddr>), StartError> {
+    let mut addrs = Vec::with_capacity(listen.len());
+    for addr in listen.iter().copied() {
+        let bound =
+            event_loop.listen(addr).map_err(|source| StartError::Listen { addr, source })?;
         tracing::info!(addr = %bound, "listening");
         addrs.push(bound);
     }
-    Ok((event_loop, Ready { local_addrs: addrs.into(), store_notices: notices.into() }))
+    let Some((wanted, mut advertised)) = datagrams else { return Ok((addrs, None)) };
+    if let (0, Some(first)) = (advertised.port(), addrs.first()) {
+        advertised.set_port(first.port());
+    }
+    let addr = wanted.unwrap_or(advertised);
+    let bound =
+        event_loop.bind_datagrams(addr).map_err(|source| StartError::Datagrams { addr, source })?;
+    tracing::info!(addr = %bound, "datagrams");
+    Ok((addrs, Some(bound)))
 }
 
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge::EngineEnd;
-use codec::limits::{GOSSIP_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
+use codec::limits::TOPIC_BYTES_MAX;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 /// Messages that wait for one subscriber at most. Guess: some seconds of a busy topic.
@@ -32,11 +32,13 @@ pub enum TopicError {
         /// Bytes of the topic.
         length: usize,
     },
-    /// A message that is too long.
-    #[error("message of {length} bytes, at most {GOSSIP_DATA_BYTES_MAX}")]
+    /// A message that is too long for what carries it.
+    #[error("message of {length} bytes, at most {limit}")]
     DataTooLong {
         /// Bytes of the message.
         length: usize,
+        /// Most that it may have: [`Gossip::data_bytes_max`](crate::Gossip::data_bytes_max).
+        limit: usize,
     },
     /// There are [`SUBSCRIPTIONS_MAX`] already.
     #[error("there are {SUBSCRIPTIONS_MAX} subscriptions already")]
@@ -50,7 +52,13 @@ pub enum TopicError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Heard {
     /// A message.
-    Message(Arc<[u8]>),
+    Message {
+        /// What it says.
+        data: Arc<[u8]>,
+        /// Links that it came over, as who sent it says; `None`: it came by datagrams, which do
+        /// not tell.
+        hops: Option<u16>,
+    },
     /// So many messages were lost, since the subscriber did not keep up.
     Lagged(u64),
 }
@@ -58,14 +66,14 @@ pub enum Heard {
 /// The messages of one topic from the moment of subscribing on. Dropping it ends it.
 #[derive(Debug)]
 pub struct Subscription {
-    messages: Receiver<Arc<[u8]>>,
+    messages: Receiver<Heard>,
     lagged: Arc<AtomicU64>,
 }
 
 /// The engine's end of it.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    messages: Sender<Arc<[u8]>>,
+    messages: Sender<Heard>,
     lagged: Arc<AtomicU64>,
 }
 
@@ -88,7 +96,7 @@ impl Subscription {
             return Ok(Some(lagged));
         }
         match self.messages.recv_timeout(wait) {
-            Ok(message) => Ok(Some(Heard::Message(message))),
+            Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => Ok(self.take_lagged()),
             Err(RecvTimeoutError::Disconnected) => {
                 self.take_lagged().map(Some).ok_or(EngineEnd::Stopped)
@@ -123,10 +131,11 @@ impl Topics {
     }
 
     /// Hands a message to all who subscribed; how many had no room for it.
-    pub(crate) fn tell(&mut self, topic: &[u8], data: &Arc<[u8]>) -> u64 {
+    pub(crate) fn tell(&mut self, topic: &[u8], data: &Arc<[u8]>, hops: Option<u16>) -> u64 {
         let Some(subscribers) = self.by_topic.get_mut(topic) else { return 0 };
         let mut lagged = 0;
-        subscribers.retain(|subscriber| match subscriber.messages.try_send(Arc::clone(data)) {
+        let message = || Heard::Message { data: Arc::clone(data), hops };
+        subscribers.retain(|subscriber| match subscriber.messages.try_send(message()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 subscriber.lagged.fetch_add(1, Ordering::Relaxed);
@@ -164,16 +173,17 @@ mod tests {
         assert!(topics.add((*b"a").into(), one));
         assert!(topics.add((*b"a").into(), two));
         assert!(topics.add((*b"b").into(), three));
-        let message: Arc<[u8]> = Arc::from(*b"hello");
+        let data: Arc<[u8]> = Arc::from(*b"hello");
+        let message = Heard::Message { data: Arc::clone(&data), hops: Some(2) };
         for _ in 0..SUBSCRIPTION_MAX {
-            assert_eq!(topics.tell(b"a", &message), 0);
-            assert_eq!(second.recv_timeout(NOW), Ok(Some(Heard::Message(Arc::clone(&message)))));
+            assert_eq!(topics.tell(b"a", &data, Some(2)), 0);
+            assert_eq!(second.recv_timeout(NOW), Ok(Some(message.clone())));
         }
         for _ in 0..3 {
-            assert_eq!(topics.tell(b"a", &message), 1, "one of two is full");
+            assert_eq!(topics.tell(b"a", &data, Some(2)), 1, "one of two is full");
         }
         assert_eq!(first.recv_timeout(NOW), Ok(Some(Heard::Lagged(3))));
-        assert_eq!(first.recv_timeout(NOW), Ok(Some(Heard::Message(message))));
+        assert_eq!(first.recv_timeout(NOW), Ok(Some(message)));
         assert_eq!(second.messages.len(), 3);
         assert_eq!(other.recv_timeout(NOW), Ok(None));
         drop(topics);
@@ -195,7 +205,7 @@ mod tests {
         let (subscriber, _one_more) = subscription();
         assert!(topics.add((*b"b").into(), subscriber));
         held.clear();
-        assert_eq!(topics.tell(b"a", &Arc::from(*b"x")), 0);
+        assert_eq!(topics.tell(b"a", &Arc::from(*b"x"), None), 0);
         assert!(!topics.by_topic.contains_key(&b"a"[..]), "who is gone is forgotten");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use molva::{Config, Engine, Gossip, Heard, Network, Overlay, Subscription, TopicError};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(change: impl FnOnce(&mut Config)) -> (Engine, molva::ChainSide) {
     let mut config = Config::new(Network::DEV);
@@ -21,7 +21,7 @@ fn start(change: impl FnOnce(&mut Config)) -> (Engine, molva::ChainSide) {
 
 fn next(subscription: &Subscription) -> Vec<u8> {
     match subscription.recv_timeout(PATIENCE).unwrap() {
-        Some(Heard::Message(message)) => message.to_vec(),
+        Some(Heard::Message { data, .. }) => data.to_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -53,12 +53,30 @@ fn what_is_said_of_a_topic_is_heard_by_whoever_cares() {
 
 #[test]
 fn nodes_that_know_one_form_an_overlay_and_all_hear() {
-    let (first, first_chain) = start(|config| config.peer.overlay = Overlay::HyParView);
+    all_hear(Overlay::HyParView);
+}
+
+#[test]
+fn nodes_that_exchange_lists_do_so_too() {
+    all_hear(Overlay::Sampling);
+}
+
+/// Twelve nodes that know one of them.
+fn all_hear(overlay: Overlay) {
+    let choose = |config: &mut Config| {
+        config.peer.overlay = overlay;
+        config.peer.sampling.view = 6;
+        // Less waiting than in a network of machines that are far from each other.
+        config.peer.sampling.patience = Duration::from_millis(500);
+        config.peer.sampling.period = Duration::from_secs(1);
+        config.peer.sampling.heartbeat_period = Duration::from_secs(1);
+    };
+    let (first, first_chain) = start(choose);
     let contact = first.handle().local_addrs()[0];
     let mut nodes = vec![(first, first_chain)];
     for _ in 0..11 {
         nodes.push(start(|config| {
-            config.peer.overlay = Overlay::HyParView;
+            choose(config);
             config.peer.seeds = vec![molva::Seed::Addr(contact)];
             config.peer.slots.outbound = 0;
         }));
@@ -73,7 +91,9 @@ fn nodes_that_know_one_form_an_overlay_and_all_hear() {
         let waits = Duration::from_millis(100);
         let heard = ears[1..].iter().filter(|ear| {
             let heard = std::iter::from_fn(|| ear.recv_timeout(waits).unwrap());
-            heard.into_iter().any(|it| it == Heard::Message(number.to_be_bytes().as_slice().into()))
+            heard.into_iter().any(
+                |it| matches!(it, Heard::Message { data, .. } if *data == number.to_be_bytes()),
+            )
         });
         if heard.count() == 11 {
             break;
@@ -94,7 +114,7 @@ fn what_cannot_be_said_or_heard_is_an_error() {
     let error = TopicError::TopicTooLong { length: 65 };
     assert_eq!(handle.publish(&long[..65], b""), Err(error.clone()));
     assert_eq!(handle.subscribe(&long[..65]).err(), Some(error));
-    let error = TopicError::DataTooLong { length: 65_537 };
+    let error = TopicError::DataTooLong { length: 65_537, limit: 65_536 };
     assert_eq!(handle.publish(b"a", &long), Err(error));
     assert_eq!(handle.publish(b"a", &long[1..]), Ok(()));
     drop(engine);

@@ -123,7 +123,8 @@ fn read(kind: Kind, body: &[u8], version: u32) -> Option<Vec<u8>> {
         | Kind::PoolIds
         | Kind::WantPool
         | Kind::HyParView
-        | Kind::Plumtree => None,
+        | Kind::Plumtree
+        | Kind::Sampling => None,
     }
 }
 

@@ -9,6 +9,7 @@ use codec::{Hash, Limits, Network, PayloadFormat};
 
 use crate::control::Backend;
 use crate::files::Files;
+use crate::scenario::cluster::spread::{self, MEMBER_COMMAND};
 use crate::scenario::hostile::helper::HELPER_COMMAND;
 
 /// A rude crowd of clients beside an embedded engine: real TCP, the real handshake, real traffic.
@@ -38,7 +39,8 @@ pub(crate) enum Scenario {
     /// Only the engine, with a chain that wants all that is announced: a target for others.
     Serve(Serve),
     /// Many engines on loopback, each with a store of its own and one seed address: they find each
-    /// other, a share of them is killed, one comes back.
+    /// other, a share of them is killed, one comes back. Then as many, each a process, form an
+    /// overlay and spread messages, and a log tells all that happened, for `sim cluster`.
     Cluster(Cluster),
     /// One attack after the other on an engine, beside clients that behave.
     Hostile(Hostile),
@@ -57,6 +59,9 @@ pub(crate) enum Scenario {
     /// Engines of a cluster, started by this program itself.
     #[command(hide = true)]
     Engines,
+    /// One engine that spreads messages, started by this program itself.
+    #[command(hide = true, name = MEMBER_COMMAND)]
+    Member,
 }
 
 /// What all scenarios have in common.
@@ -226,15 +231,30 @@ pub(crate) struct Cluster {
     /// The share that is killed, from 0 to 0.9.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0 / 3.0, value_parser = share)]
     pub(crate) kill: f64,
-    /// The configuration of all engines [default: a fast profile, which the report shows].
+    /// The configuration of the engines that heal [default: a fast profile, which the report
+    /// shows].
     /// Listeners, stores, seeds and locality are the cluster's.
     #[arg(long, value_name = "FILE", value_parser = config_file)]
     pub(crate) config: Option<ConfigFile>,
     /// How long the network is watched between its forming and the kill.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub(crate) duration: Duration,
+    /// Run one of the two parts alone.
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Part>,
+    #[command(flatten)]
+    pub(crate) spread: spread::Flags,
     #[command(flatten)]
     pub(crate) reports: Reports,
+}
+
+/// A part of `cluster`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// The engines find each other, a share is killed, one comes back.
+    Heal,
+    /// Messages spread among at most 200 engines over an overlay, and what happens is logged.
+    Spread,
 }
 
 /// A configuration of an engine: its text, and what it says.
@@ -335,7 +355,7 @@ fn genesis(text: &str) -> Result<Hash, String> {
     Hash::parse(text).ok_or_else(|| "64 hexadecimal digits are wanted".into())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
     let seconds = match unit {

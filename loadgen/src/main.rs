@@ -55,6 +55,9 @@ fn run(scenario: Scenario) -> Result<ExitCode, String> {
     if matches!(scenario, Scenario::Engines) {
         return scenario::cluster::run_engines().map(|()| ExitCode::SUCCESS);
     }
+    if matches!(scenario, Scenario::Member) {
+        return scenario::cluster::spread::run_member().map(|()| ExitCode::SUCCESS);
+    }
     if matches!(scenario, Scenario::HostileHelper) {
         return fleet::help().map(|()| ExitCode::SUCCESS);
     }

@@ -55,12 +55,16 @@ impl Endpoint {
     /// Moves at most `max` changes of what is to be kept into `into`; the driver calls it once a
     /// turn, and again when all were taken by a store.
     pub fn take_changes(&mut self, max: usize, into: &mut Vec<Change>) {
-        let end = into.len() + max;
+        let begin = into.len();
+        let end = begin + max;
         if max > 0 {
             into.extend(self.anchors_changed.take().map(Change::Anchors));
         }
         self.bans.take_changes(end - into.len(), into);
         self.book.take_changes(end - into.len(), into);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.taken(self.now, max, &into[begin..]);
+        }
     }
 
     /// Whether [`Endpoint::take_changes`] has something to give.

@@ -11,10 +11,12 @@ use codec::{Capabilities, Network, PayloadFormat};
 use crate::address::Locality;
 use crate::address_book::BookLimits;
 use crate::bans::BanTarget;
+use crate::clustering::Cluster;
 use crate::dandelion::DandelionRules;
 use crate::gossip::PlumtreeRules;
+use crate::gossip::push_pull::{self, CONTACTS_MAX};
 use crate::inventory::{InventoryLimits, ROWS_MAX, SLOTS_MAX};
-use crate::overlay::{HyParViewRules, RulesError};
+use crate::overlay::{HyParViewRules, Links, RulesError, SamplingRules};
 use crate::rates::Rate;
 use crate::relaying::RelayRules;
 use crate::seen::{OLDER_BITS_MAX, RECENT_IDS_MAX, SeenLimits};
@@ -88,6 +90,10 @@ pub struct Config {
     pub overlay: Overlay,
     /// The rules of [`Overlay::HyParView`]; its locality is that of this configuration.
     pub hyparview: HyParViewRules,
+    /// The rules of [`Overlay::Sampling`], whose links must be two-way; their locality is that of
+    /// this configuration. Default: [`SamplingRules::plain`] with eight samplers, the two-way rules
+    /// that leave nobody out in the experiments, and whose halves meet again after any split.
+    pub sampling: SamplingRules,
     /// On what messages of topics go. Default: there are none.
     pub gossip: Gossip,
     /// The rules of [`Gossip::Tree`].
@@ -95,6 +101,8 @@ pub struct Config {
     /// Bytes of such messages that are kept for neighbours that ask, the newest. Default 8 MiB: two
     /// minutes at 64 kB a second.
     pub gossip_bytes_max: usize,
+    /// The cluster of [`Gossip::Datagrams`].
+    pub cluster: Cluster,
 }
 
 /// Who chooses links among the peers that speak our extension, so that the network stays in one
@@ -108,6 +116,9 @@ pub enum Overlay {
     /// one at which others reach us; contacts are [`Config::connect`] and those
     /// [`Config::seeds`] that are addresses.
     HyParView,
+    /// [`Sampling`](crate::overlay::Sampling): a list of fixed size whose members are linked with
+    /// us, changed by exchanges. Address and contacts as for HyParView.
+    Sampling,
 }
 
 /// On what messages of topics go.
@@ -119,6 +130,9 @@ pub enum Gossip {
     /// A tree over the links of the overlay; without one, over all peers that speak our extension:
     /// [`Plumtree`](crate::gossip::Plumtree).
     Tree,
+    /// Datagrams between the members of a cluster, who share a secret and learn of each other:
+    /// [`PushPull`](crate::gossip::PushPull). The settings are in [`Config::cluster`].
+    Datagrams,
 }
 
 /// How many peers to have.
@@ -209,6 +223,9 @@ pub struct Rates {
     /// hold megabytes. One that is begun is opened whole. Default 4 MiB/s, burst 16 MiB: three of
     /// the heaviest blocks of grin a second, and three of the longest bodies at once.
     pub unpacking: Rate,
+    /// Datagrams that are read; those beyond are passed over. One costs a microsecond or two.
+    /// Default 20,000/s, burst as many: what a thousand members send at their busiest.
+    pub datagrams: Rate,
     /// Bytes of answers to all peers together, pongs and addresses included. While they are in
     /// debt, requests wait; those that the chain has by then are answered nevertheless. Default: no
     /// limit.
@@ -391,6 +408,18 @@ pub enum ConfigError {
     /// An overlay whose nodes could not name us.
     #[error("an overlay needs an address at which others reach us: advertised has none")]
     OverlayAddress,
+    /// A cluster that everybody could talk to.
+    #[error("gossip over datagrams needs the secret of the cluster: none is given")]
+    ClusterKey,
+    /// A cluster whose members could not name us.
+    #[error("gossip over datagrams needs our IP as others see it: advertised has none")]
+    ClusterAddress,
+    /// The members to ask at first.
+    #[error("gossip.contacts has {0} addresses, and may have {CONTACTS_MAX}")]
+    ClusterContacts(usize),
+    /// How a cluster probes and tells.
+    #[error(transparent)]
+    Cluster(push_pull::RulesError),
     /// What is kept to answer requests for what was announced.
     #[error("relay.recent_bytes_max is 0, and must be at least 1")]
     Recent,
@@ -423,6 +452,7 @@ impl Default for Rates {
             addresses: Rate { amount: 1, per: Duration::from_secs(10), burst: 1_000 },
             messages: Rate { amount: 500, per: second, burst: 10_000 },
             unpacking: Rate { amount: 4 << 20, per: second, burst: 16 << 20 },
+            datagrams: Rate { amount: 20_000, per: second, burst: 20_000 },
             upload: None,
             download: None,
             grin_pace: None,
@@ -449,6 +479,7 @@ impl Rates {
             ("addresses", Some(self.addresses)),
             ("messages", Some(self.messages)),
             ("unpacking", Some(self.unpacking)),
+            ("datagrams", Some(self.datagrams)),
             ("upload", self.upload),
             ("download", self.download),
             ("grin_pace", self.grin_pace),
@@ -506,9 +537,11 @@ impl Config {
             sync: SyncRules::default(),
             overlay: Overlay::None,
             hyparview: HyParViewRules::default(),
+            sampling: SamplingRules::plain().with_samplers(8),
             gossip: Gossip::None,
             plumtree: PlumtreeRules::default(),
             gossip_bytes_max: 8 << 20,
+            cluster: Cluster::default(),
         }
     }
 
@@ -545,6 +578,9 @@ impl Config {
         self.sync.check()?;
         self.dandelion.check(&self.network)?;
         self.check_overlay()?;
+        if self.gossip == Gossip::Datagrams {
+            self.cluster.check(self.advertised)?;
+        }
         self.rates.check()
     }
 
@@ -575,10 +611,16 @@ impl Config {
     }
 
     fn check_overlay(&self) -> Result<(), ConfigError> {
-        if self.overlay == Overlay::HyParView && self.advertised.ip().is_unspecified() {
+        if self.overlay != Overlay::None && self.advertised.ip().is_unspecified() {
             return Err(ConfigError::OverlayAddress);
         }
-        self.hyparview.check().map_err(ConfigError::Overlay)
+        self.hyparview.check().map_err(ConfigError::Overlay)?;
+        self.sampling.check().map_err(ConfigError::Overlay)?;
+        if self.sampling.links != Links::TwoWay {
+            let (name, must) = ("links of lists", "two-way: else nothing is connected by them");
+            return Err(ConfigError::Overlay(RulesError { name, must }));
+        }
+        Ok(())
     }
 
     fn check_lists(&self) -> Result<(), ConfigError> {

@@ -83,6 +83,24 @@ pub struct Counts {
     pub gossip_known: u64,
     /// Those that were announced and that nobody sent.
     pub gossip_missed: u64,
+    /// Level: neighbours in the overlay.
+    pub neighbours: u64,
+    /// Members of the cluster that are not presumed dead, now; ourselves not counted.
+    pub members: u64,
+    /// How often a member was suspected.
+    pub members_suspected: u64,
+    /// How often a member was presumed dead that had not said goodbye.
+    pub members_lost: u64,
+    /// Datagrams that came and were read.
+    pub datagrams_received: u64,
+    /// Datagrams that were given out to be sent.
+    pub datagrams_sent: u64,
+    /// Datagrams that no member had sealed, or that were too long: answered with nothing.
+    pub datagrams_strange: u64,
+    /// Datagrams that a member had sealed, and that were malformed.
+    pub datagrams_malformed: u64,
+    /// Datagrams beyond their rate, which were passed over unread.
+    pub datagrams_passed_over: u64,
     /// Wanted blocks that were asked of another: their peer was late, left, or did not have them.
     pub blocks_reassigned: u64,
     /// Wanted blocks that were asked of a second peer, while the first was still waited for.
@@ -137,6 +155,15 @@ impl Default for Counts {
             gossip_new: 0,
             gossip_known: 0,
             gossip_missed: 0,
+            neighbours: 0,
+            members: 0,
+            members_suspected: 0,
+            members_lost: 0,
+            datagrams_received: 0,
+            datagrams_sent: 0,
+            datagrams_strange: 0,
+            datagrams_malformed: 0,
+            datagrams_passed_over: 0,
             blocks_reassigned: 0,
             blocks_hedged: 0,
             blocks_late: 0,

@@ -11,6 +11,7 @@ use codec::{BanReason, Kind, Message, Network, Payload, Ping, Pong};
 use crate::address_book::AddressBook;
 use crate::bans::Bans;
 use crate::chain::{ChainTip, Freshness, Request, ToChain};
+use crate::clustering::Clustering;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::dandelion::Dandelion;
@@ -23,11 +24,12 @@ use crate::fault::Fault;
 use crate::gossiping::Gossiping;
 use crate::handshake::{Local, Nonces, PROTOCOL_VERSION};
 use crate::offers::Offers;
-use crate::overlaying::Overlaying;
+use crate::overlaying::{Overlaying, Said};
 use crate::peer::{Peer, PeerInfo};
 use crate::pool::PoolExchange;
 use crate::rates::TokenBucket;
 use crate::recent::Recent;
+use crate::recording::Recorder;
 use crate::relay::Relay;
 use crate::relaying::Relaying;
 use crate::rng::Rng;
@@ -82,8 +84,10 @@ pub struct Endpoint {
     pub(crate) opening: Opening,
     pub(crate) overlaying: Overlaying,
     pub(crate) gossiping: Gossiping,
+    pub(crate) clustering: Clustering,
     /// Events that wait for room on the lane. Who adds some bounds them.
     pub(crate) events: VecDeque<ToChain>,
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 #[derive(Debug)]
@@ -136,7 +140,9 @@ impl Endpoint {
             opening: Opening::new(),
             overlaying: Overlaying::new(&config, root.fork("overlay")),
             gossiping: Gossiping::new(&config, root.fork("gossip")),
+            clustering: Clustering::new(&config, root.fork("cluster")),
             events: VecDeque::new(),
+            recorder: None,
             config,
         }
     }
@@ -151,6 +157,18 @@ impl Endpoint {
         assert!(self.outbox.is_empty(), "drain poll_output() before the next input");
         assert!(now >= self.now, "time ran backwards");
         self.now = now;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.input(now, &input);
+        }
+        let consumed = self.take(input);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.consumed(consumed);
+        }
+        consumed
+    }
+
+    /// An arm each.
+    fn take(&mut self, input: Input<'_>) -> usize {
         match input {
             Input::Received { conn, bytes, credit } => {
                 return self.on_received(conn, bytes, credit);
@@ -173,6 +191,7 @@ impl Endpoint {
             Input::FromChain(command) => self.on_command(command),
             Input::Tip(tip) => self.on_tip(tip),
             Input::Hold { addr } => self.on_hold(addr),
+            Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::Publish { topic, data } => self.on_publish(topic, data),
             Input::Shutdown => self.on_shutdown(),
             Input::Timeout => self.on_timeout(),
@@ -182,7 +201,11 @@ impl Endpoint {
 
     /// The next thing for the driver to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outbox.pop_front()
+        let output = self.outbox.pop_front()?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.output(&output);
+        }
+        Some(output)
     }
 
     /// Whether events for the chain wait for room, although nothing may be received that would come
@@ -204,6 +227,7 @@ impl Endpoint {
             self.pool_deadline(),
             self.overlay_deadline(),
             self.gossip_deadline(),
+            self.cluster_deadline(),
             self.dialer.deadline(),
             self.next_sweep,
             self.next_review,
@@ -241,7 +265,10 @@ impl Endpoint {
 
     /// Tells peers of later handshakes that we listen on this port, unless the configuration names
     /// an address with a port of its own.
-    pub const fn advertise(&mut self, port: u16) {
+    pub fn advertise(&mut self, port: u16) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.advertised(self.now, false, port);
+        }
         if self.config.advertised.ip().is_unspecified() || self.config.advertised.port() == 0 {
             self.config.advertised.set_port(port);
         }
@@ -292,6 +319,7 @@ impl Endpoint {
     fn on_shutdown(&mut self) {
         self.stopping = true;
         self.leave_overlay();
+        self.leave_cluster();
         self.look_for_anchors();
         self.dialer.stop();
         for conn in self.peers.ids() {
@@ -319,6 +347,7 @@ impl Endpoint {
         self.pool_due();
         self.overlay_due();
         self.gossip_due();
+        self.cluster_due();
         self.serve_listed(None);
     }
 
@@ -406,6 +435,7 @@ impl Endpoint {
         if let Some(request) = Request::of_message(message) {
             return Ok(self.on_request(conn, request, credit));
         }
+        self.overlay_contact_of(conn);
         match message {
             Message::Hand(hand) => self.on_hand(conn, hand)?,
             Message::Shake(shake) => self.on_shake(conn, shake)?,
@@ -428,7 +458,8 @@ impl Endpoint {
             Message::GetPool(wanted) => self.on_get_pool(conn, *wanted),
             Message::PoolIds(part) => self.on_pool_ids(conn, *part),
             Message::WantPool(part) => self.on_want_pool(conn, *part),
-            Message::HyParView(body) => self.on_hyparview(conn, *body),
+            Message::HyParView(body) => self.on_overlay(conn, Said::HyParView(body.message())),
+            Message::Sampling(body) => self.on_overlay(conn, Said::Sampling(body.message())),
             Message::Plumtree(message) => self.on_plumtree(conn, *message),
             Message::Error
             | Message::GetHeaders(_)

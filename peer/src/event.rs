@@ -177,10 +177,17 @@ pub enum Input<'a> {
         /// Whom to dial.
         addr: SocketAddr,
     },
+    /// A datagram came to the socket of [`Gossip::Datagrams`](crate::Gossip::Datagrams).
+    Datagram {
+        /// From where, as it says.
+        from: SocketAddr,
+        /// All of it.
+        bytes: &'a [u8],
+    },
     /// Somebody of ours says something to all who care about a topic. Passed over without
     /// [`gossip`](crate::Config::gossip), and not to be longer than
     /// [`TOPIC_BYTES_MAX`](codec::limits::TOPIC_BYTES_MAX) and
-    /// [`GOSSIP_DATA_BYTES_MAX`](codec::limits::GOSSIP_DATA_BYTES_MAX).
+    /// [`Gossip::data_bytes_max`](crate::Gossip::data_bytes_max).
     Publish {
         /// What it is about.
         topic: &'a [u8],
@@ -208,6 +215,15 @@ pub enum Output {
         /// What.
         payload: Payload,
     },
+    /// Send this from the socket of [`Gossip::Datagrams`](crate::Gossip::Datagrams), or drop it:
+    /// what is lost is said again.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// All of it, at most
+        /// [`DATAGRAM_BYTES_MAX`](codec::limits::DATAGRAM_BYTES_MAX).
+        bytes: Vec<u8>,
+    },
     /// Send what is queued for control (a ban reason), then end the connection. The core has
     /// forgotten the peer already.
     Close {
@@ -231,6 +247,9 @@ pub enum Output {
         topic: Arc<[u8]>,
         /// What it says.
         data: Arc<[u8]>,
+        /// Links that it came over, as who sent it says; `None`: it came by datagrams, which do
+        /// not tell.
+        hops: Option<u16>,
     },
     /// Find the addresses behind this name, `host` or `host:port`.
     Resolve {

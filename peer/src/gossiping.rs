@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use codec::limits::{EVENT_DATA_BYTES_MAX, GOSSIP_DATA_BYTES_MAX};
 use codec::{Gossip as Frame, Hash, Message, PlumtreeMessage, Records};
 
 use crate::config::{Config, Gossip};
@@ -13,14 +14,26 @@ use crate::gossip::plumtree::{Input, Output as Order};
 use crate::rng::Rng;
 use crate::time::Instant;
 
+impl Gossip {
+    /// Bytes that a message of a topic has at most.
+    #[must_use]
+    pub const fn data_bytes_max(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Tree => GOSSIP_DATA_BYTES_MAX,
+            Self::Datagrams => EVENT_DATA_BYTES_MAX,
+        }
+    }
+}
+
 /// The tree, and the bodies that go along it.
 #[derive(Debug)]
 pub(crate) struct Gossiping {
     tree: Option<Plumtree>,
     rng: Rng,
     bodies: Bodies,
-    /// What is just being taken in, until it proves to be new.
-    arriving: Option<(Hash, Spoken)>,
+    /// What is just being taken in, until it proves to be new, and the links that it came over.
+    arriving: Option<(u16, Spoken)>,
 }
 
 /// A message of a topic.
@@ -83,6 +96,12 @@ impl Gossiping {
 }
 
 impl Endpoint {
+    /// Bytes of messages of topics that are kept for neighbours that ask.
+    #[must_use]
+    pub const fn gossip_bytes(&self) -> usize {
+        self.gossiping.bodies.bytes
+    }
+
     pub(crate) fn gossip_deadline(&self) -> Option<Instant> {
         self.gossiping.tree.as_ref()?.poll_timeout()
     }
@@ -95,14 +114,20 @@ impl Endpoint {
 
     /// Somebody of us says something about a topic; what is too long was refused by the driver.
     pub(crate) fn on_publish(&mut self, topic: &[u8], data: &[u8]) {
+        match self.config.gossip {
+            Gossip::None => {}
+            Gossip::Tree => self.publish_to_tree(topic, data),
+            Gossip::Datagrams => self.publish_to_cluster(topic, data),
+        }
+    }
+
+    fn publish_to_tree(&mut self, topic: &[u8], data: &[u8]) {
         let mut nonce = [0; 16];
         self.gossiping.rng.fill(&mut nonce);
         let gossip = Frame { round: 0, nonce, topic, data };
         let id = gossip.id();
-        if self.gossiping.tree.is_some() {
-            self.gossiping.bodies.add(id, Spoken::of(&gossip));
-            self.tell_tree(Input::Publish { id });
-        }
+        self.gossiping.bodies.add(id, Spoken::of(&gossip));
+        self.tell_tree(Input::Publish { id });
     }
 
     pub(crate) fn on_plumtree(&mut self, conn: ConnId, message: PlumtreeMessage<'_>) {
@@ -123,7 +148,7 @@ impl Endpoint {
         }
         let id = gossip.id();
         if !self.gossiping.bodies.by_id.contains_key(&id) {
-            self.gossiping.arriving = Some((id, Spoken::of(gossip)));
+            self.gossiping.arriving = Some((gossip.round, Spoken::of(gossip)));
         }
         self.tell_tree(Input::Gossip { from, id, round: gossip.round });
         if self.gossiping.arriving.take().is_some() {
@@ -146,11 +171,12 @@ impl Endpoint {
         let spoken;
         let (to, message) = match order {
             Order::Deliver { id } => {
-                let Some((_, spoken)) = self.gossiping.arriving.take() else { return };
+                let Some((hops, spoken)) = self.gossiping.arriving.take() else { return };
                 self.counts.gossip_new += 1;
                 let (topic, data) = (Arc::clone(&spoken.topic), Arc::clone(&spoken.data));
                 self.gossiping.bodies.add(id, spoken);
-                return self.outbox.push_back(Output::Told { topic, data });
+                let hops = Some(hops);
+                return self.outbox.push_back(Output::Told { topic, data, hops });
             }
             Order::Missed { .. } => return self.counts.gossip_missed += 1,
             Order::Send { to, id, round } => {

@@ -559,6 +559,7 @@ const fn is_small(kind: Kind) -> bool {
             | Kind::WantPool
             | Kind::HyParView
             | Kind::Plumtree
+            | Kind::Sampling
     )
 }
 

@@ -11,7 +11,9 @@
 //! | [`Endpoint::poll_timeout`] | when to call with [`Input::Timeout`] |
 //! | [`Endpoint::peers`], [`Endpoint::counts`] | what an operator may want to see |
 //! | [`Endpoint::bans`], [`Endpoint::addresses`] | what an operator may want to know of others |
+//! | [`Endpoint::members`] | who is in the cluster, and presumed alive, suspected or dead |
 //! | [`Endpoint::take_changes`] | what is to be kept for the next process |
+//! | [`Endpoint::take_recording`] | all that was said so far, to be said again by [`replay`] |
 //!
 //! The contract of driving:
 //!
@@ -55,6 +57,7 @@
 //!                 Output::Dial { addr } => self.dials.push(addr),
 //!                 Output::Opens { .. } => {} // for those who pack
 //!                 Output::Told { .. } => {} // for those who subscribed
+//!                 Output::Datagram { .. } => {} // for those who gossip on datagrams
 //!                 Output::Resolve { name } => panic!("there are no seeds: {name}"),
 //!                 Output::Close { conn, reason } => panic!("{conn:?}: {}", reason.name()),
 //!             }
@@ -117,10 +120,13 @@
 //!   ask: `addresses.rs`. Whose an address is: [`Locality`]. Our own: `external.rs`.
 //! - Who is connected to whom, in a network that nobody knows whole: [`overlay`], machines that are
 //!   driven for themselves, by the same three calls.
+//! - Messages of topics: [`gossip`], machines too. Along a tree, beside the peers: `gossiping.rs`.
+//!   On the datagrams of a cluster, and who is in it: [`Cluster`], `clustering.rs`.
 //! - Catching up: `sync`. Beside the peers that are asked: `syncing.rs`.
 //! - What a remote can do wrong: [`Fault`], and the [`CloseReason`] that follows. Who is refused,
 //!   and why: [`Ban`], `bans.rs`; what leads there: `banning.rs`.
 //! - When to look at whom: `deadlines.rs`.
+//! - All that is said, written down and said again: `recording.rs`.
 //! - What is said to the chain, and by it: [`ToChain`], [`FromChain`]. What outlives the process:
 //!   [`Change`], [`Restored`].
 //!
@@ -140,6 +146,7 @@ mod bans;
 mod batches;
 mod bodies;
 mod chain;
+mod clustering;
 mod coming;
 mod config;
 mod counts;
@@ -169,6 +176,7 @@ mod pooling;
 mod rates;
 mod recent;
 mod record;
+mod recording;
 mod relay;
 mod relaying;
 mod requests;
@@ -192,6 +200,7 @@ pub use bans::{
 pub use chain::{
     Archive, ChainTip, Freshness, FromChain, Request, SegmentId, Source, ToChain, Verdict,
 };
+pub use clustering::Cluster;
 pub use config::{
     AGGREGATE_MAX, ARCHIVE_BYTES_MAX, ARCHIVE_PIECE_BYTES_MAX, ARCHIVE_PIECES_WANTED_MAX,
     ARCHIVE_STALL, ARCHIVES_RECEIVED_MAX, ARCHIVES_SENT_MAX, BEHIND_PERIOD, BLOCKS_WANTED_MAX,
@@ -208,6 +217,7 @@ pub use inventory::{Inventory, InventoryLimits, PeerSlot};
 pub use peer::PeerInfo;
 pub use rates::{Rate, TokenBucket};
 pub use record::{AddressRecord, Change, Restored};
+pub use recording::{Difference, RecordingError, Replay, replay};
 pub use relaying::{Knowledge, Policy, RelayRules};
 pub use rng::Rng;
 pub use seen::{

@@ -1,32 +1,40 @@
 //! The overlay, beside the peers: which connections are its links, and whom it has us dial.
 //!
-//! [`HyParView`] knows nodes by the address at which each can be reached, and nothing of
-//! connections; here the two come together. Only peers that speak the extension are of the overlay.
-//! It dials over and above the places of the dialer, and what it dialled is let go when the overlay
-//! needs it no more.
+//! The machines of [`overlay`](crate::overlay) know nodes by the address at which each can be
+//! reached, and nothing of connections; here the two come together. Only peers that speak the
+//! extension are of the overlay. It dials over and above the places of the dialer, and what it
+//! dialled is let go when the overlay needs it no more.
+
+mod sampled;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-
-use codec::{HyParViewBody, Message};
+use std::time::Duration;
 
 use crate::address::canonical;
 use crate::config::{Config, Overlay, Seed};
 use crate::endpoint::{Endpoint, sealed};
 use crate::event::ConnId;
 use crate::gossip::plumtree;
-use crate::overlay::{CONTACTS_MAX, HyParView, HyParViewInput, HyParViewOutput, HyParViewRules};
+use crate::overlay::CONTACTS_MAX;
 use crate::peer::Peer;
 use crate::rng::Rng;
 use crate::time::Instant;
+pub(crate) use view::Said;
+use view::{Input, Output, View};
+
+/// Traffic of a peer counts as a contact once in this time at most: a busy peer costs no more than
+/// a quiet one, and no machine's period is shorter.
+const CONTACT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The overlay and its connections.
 #[derive(Debug)]
 pub(crate) struct Overlaying {
     /// Until we joined, which is as soon as time passes: then we know at which port we listen.
-    waiting: Option<HyParViewRules>,
+    waiting: bool,
     rng: Rng,
-    view: Option<HyParView>,
+    view: Option<View>,
     contacts: Vec<SocketAddr>,
     /// Peers that may be links, by the address at which each can be reached.
     peers: BTreeMap<SocketAddr, Link>,
@@ -41,6 +49,8 @@ struct Link {
     conn: ConnId,
     /// The overlay knows of the connection, and is told when it is lost.
     used: bool,
+    /// When other traffic of it was told as a contact.
+    contact: Instant,
 }
 
 /// Who may be in the overlay: whom we hold, and the seeds that are addresses.
@@ -54,9 +64,8 @@ fn contacts(config: &Config) -> Vec<SocketAddr> {
 
 impl Overlaying {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
-        let rules = HyParViewRules { locality: config.locality, ..config.hyparview };
         Self {
-            waiting: (config.overlay == Overlay::HyParView).then_some(rules),
+            waiting: config.overlay != Overlay::None,
             rng,
             view: None,
             contacts: contacts(config),
@@ -68,7 +77,7 @@ impl Overlaying {
 
     /// Whether links are chosen by an overlay; else each peer that speaks the extension is one.
     const fn is_on(&self) -> bool {
-        self.view.is_some() || self.waiting.is_some()
+        self.view.is_some() || self.waiting
     }
 }
 
@@ -79,24 +88,24 @@ impl Endpoint {
     }
 
     pub(crate) fn overlay_deadline(&self) -> Option<Instant> {
-        let waiting = self.overlaying.waiting.map(|_| Instant::START);
+        let waiting = self.overlaying.waiting.then_some(Instant::START);
         waiting.or_else(|| self.overlaying.view.as_ref()?.poll_timeout())
     }
 
     pub(crate) fn overlay_due(&mut self) {
-        if let Some(rules) = self.overlaying.waiting.take() {
+        if std::mem::take(&mut self.overlaying.waiting) {
             let rng = self.overlaying.rng.fork("view");
-            self.overlaying.view = Some(HyParView::new(rules, self.config.advertised, rng));
+            self.overlaying.view = View::new(&self.config, rng);
             return self.join_overlay();
         }
         if self.overlay_deadline().is_some_and(|due| due <= self.now) {
-            self.tell_overlay(HyParViewInput::Timeout);
+            self.tell_overlay(Input::Timeout);
         }
     }
 
     fn join_overlay(&mut self) {
         let contacts = self.overlaying.contacts.clone();
-        self.tell_overlay(HyParViewInput::Join { contacts });
+        self.tell_overlay(Input::Join { contacts });
     }
 
     /// An operator names somebody who may be in the overlay.
@@ -111,8 +120,8 @@ impl Endpoint {
     }
 
     pub(crate) fn leave_overlay(&mut self) {
-        self.overlaying.waiting = None;
-        self.tell_overlay(HyParViewInput::Leave);
+        self.overlaying.waiting = false;
+        self.tell_overlay(Input::Leave);
     }
 
     /// A handshake is done.
@@ -130,10 +139,14 @@ impl Endpoint {
             return self.call_failed(name);
         }
         let called = self.overlaying.calling.remove(&name);
-        let link = Link { conn, used: called };
+        let link = Link { conn, used: called, contact: self.now };
         self.overlaying.peers.entry(name).or_insert(link);
         if called {
-            self.tell_overlay(HyParViewInput::Connected { peer: name });
+            self.tell_overlay(Input::Connected { peer: name });
+        }
+        // Nobody was named to us, and this one is there: perhaps it is in the overlay.
+        if self.overlaying.contacts.is_empty() && self.overlaying.up.is_empty() {
+            self.tell_overlay(Input::Join { contacts: vec![name] });
         }
     }
 
@@ -148,7 +161,7 @@ impl Endpoint {
             Some(used) => {
                 self.overlaying.peers.remove(&name);
                 if used {
-                    self.tell_overlay(HyParViewInput::Lost { peer: name });
+                    self.tell_overlay(Input::Lost { peer: name });
                 }
             }
             None if peer.session().is_none() => self.call_failed(name),
@@ -160,53 +173,66 @@ impl Endpoint {
     pub(crate) fn call_failed(&mut self, addr: SocketAddr) {
         let peer = canonical(addr);
         if self.overlaying.calling.remove(&peer) {
-            self.tell_overlay(HyParViewInput::DialFailed { peer });
+            self.tell_overlay(Input::DialFailed { peer });
         }
     }
 
-    pub(crate) fn on_hyparview(&mut self, conn: ConnId, body: HyParViewBody<'_>) {
+    /// A message of one of the machines.
+    pub(crate) fn on_overlay(&mut self, conn: ConnId, said: Said) {
         let Some(from) = self.peers.get(conn).and_then(Peer::name).map(canonical) else { return };
         let link = self.overlaying.peers.get_mut(&from).filter(|link| link.conn == conn);
         if let Some(link) = link {
             link.used = true;
-            self.tell_overlay(HyParViewInput::Message { from, message: body.message() });
+            self.tell_overlay(Input::Heard { from, said });
         }
     }
 
-    fn tell_overlay(&mut self, input: HyParViewInput) {
+    /// Traffic of another kind came, which shows that the peer lives.
+    pub(crate) fn overlay_contact_of(&mut self, conn: ConnId) {
+        if !self.overlaying.view.as_ref().is_some_and(View::wants_contacts) {
+            return;
+        }
+        let Some(peer) = self.peers.get(conn).and_then(Peer::name).map(canonical) else { return };
+        let now = self.now;
+        let link = self.overlaying.peers.get_mut(&peer).filter(|link| link.conn == conn);
+        if let Some(link) = link.filter(|link| now.since(link.contact) >= CONTACT_PERIOD) {
+            link.contact = now;
+            self.tell_overlay(Input::Contact { peer });
+        }
+    }
+
+    fn tell_overlay(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let now = self.now;
             let Some(view) = &mut self.overlaying.view else { return };
             view.handle(now, input);
-            while let Some(output) = self.overlaying.view.as_mut().and_then(HyParView::poll_output)
-            {
+            while let Some(output) = self.overlaying.view.as_mut().and_then(View::poll_output) {
                 self.carry_out(output, &mut inputs);
             }
         }
         self.dial_due();
     }
 
-    fn carry_out(&mut self, output: HyParViewOutput, inputs: &mut VecDeque<HyParViewInput>) {
+    fn carry_out(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
         match output {
-            HyParViewOutput::Dial { peer } => {
+            Output::Dial { peer } => {
                 if let Some(link) = self.overlaying.peers.get_mut(&peer) {
                     link.used = true;
-                    inputs.push_back(HyParViewInput::Connected { peer });
+                    inputs.push_back(Input::Connected { peer });
                 } else if self.dialer.call(peer, self.now) {
                     self.overlaying.calling.insert(peer);
                 } else {
-                    inputs.push_back(HyParViewInput::DialFailed { peer });
+                    inputs.push_back(Input::DialFailed { peer });
                 }
             }
-            HyParViewOutput::Send { to, message } => {
+            Output::Send { to, said } => {
                 let Some(link) = self.overlaying.peers.get(&to) else { return };
                 let mut bytes = Vec::new();
-                let message = Message::HyParView(HyParViewBody::written(&message, &mut bytes));
-                let payload = sealed(&self.config.network, &message);
+                let payload = sealed(&self.config.network, &said.message(&mut bytes));
                 self.send(link.conn, payload);
             }
-            HyParViewOutput::Close { peer } => {
+            Output::Close { peer } => {
                 let Some(link) = self.overlaying.peers.get_mut(&peer) else { return };
                 link.used = false;
                 let conn = link.conn;
@@ -214,14 +240,16 @@ impl Endpoint {
                     self.release(conn);
                 }
             }
-            HyParViewOutput::Up { peer } => {
+            Output::Up { peer } => {
                 let Some(link) = self.overlaying.peers.get(&peer) else { return };
                 let conn = link.conn;
                 self.overlaying.up.insert(peer, conn);
+                self.counts.neighbours = self.overlaying.up.len() as u64;
                 self.tell_tree(plumtree::Input::Up { conn });
             }
-            HyParViewOutput::Down { peer } => {
+            Output::Down { peer } => {
                 if let Some(conn) = self.overlaying.up.remove(&peer) {
+                    self.counts.neighbours = self.overlaying.up.len() as u64;
                     self.tell_tree(plumtree::Input::Down { conn });
                 }
             }

@@ -15,6 +15,7 @@ pub mod dandelion;
 pub mod death;
 pub mod eclipse;
 pub mod hubs;
+pub mod joining;
 pub mod log_or_loglog;
 pub mod memory;
 mod overlay;

@@ -10,11 +10,13 @@
 //! - [`machines`]: the machines of the overlay alone, a hundred thousand of them; [`graph`]: what
 //!   the graphs are like that they make.
 //! - [`experiment`]: questions, each with its answer computed from the data against a criterion.
+//! - [`cluster`]: a run on real sockets beside its simulation.
 //!
 //! Invariant: the same seed and the same parameters give the same bytes.
 #![forbid(unsafe_code)]
 
 mod chains;
+pub mod cluster;
 mod dice;
 mod digest;
 pub mod experiment;
@@ -42,8 +44,8 @@ pub use chains::{Chains, Pace};
 pub use dice::rng;
 pub use fault::Fault;
 pub use ledger::{ItemId, Ledger, Spread};
-pub use model::{Credits, Cuts, Latency, Model, SEGMENT_BYTES, SEGMENT_OVERHEAD};
-pub use network::{Answers, Network, NodeId, Plant, Script};
+pub use model::{Credits, Cuts, DatagramFaults, Latency, Model, SEGMENT_BYTES, SEGMENT_OVERHEAD};
+pub use network::{Answers, Network, NodeId, Plant, Script, Told};
 pub use plot::{Band, Chart};
 pub use runs::{Table, in_parallel};
 pub use spies::{Guess, Spies};

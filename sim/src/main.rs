@@ -7,8 +7,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sim::cluster;
 use sim::experiment::{
-    Report, dandelion, death, eclipse, hubs, log_or_loglog, memory, peer_sampling, relay,
+    Report, dandelion, death, eclipse, hubs, joining, log_or_loglog, memory, peer_sampling, relay,
     retransmit_limit, split_memory, tree, who_knows,
 };
 use sim::swarm::commands;
@@ -25,6 +26,8 @@ enum Question {
     /// Asks a question, and judges the answer.
     #[command(subcommand)]
     Experiment(Experiment),
+    /// Is what happened on real sockets what a simulation of the same says?
+    Cluster(cluster::Parameters),
     /// Do the laws hold in the swarms of these seeds?
     Swarm(commands::Swarm),
     /// What happens in the swarm of one seed?
@@ -45,6 +48,8 @@ enum Experiment {
     Memory(memory::Parameters),
     /// What graphs does peer sampling make, and are the claims about them true?
     PeerSampling(peer_sampling::Parameters),
+    /// Do all who join HyParView form one piece, however fast they come?
+    Joining(joining::Parameters),
     /// Do dead nodes vanish from an overlay, and does the rest hold together?
     Death(death::Parameters),
     /// Does an overlay grow together again after a split?
@@ -70,6 +75,7 @@ impl Experiment {
             Self::Relay(parameters) => relay::experiment(parameters),
             Self::Memory(parameters) => memory::experiment(parameters),
             Self::PeerSampling(parameters) => peer_sampling::experiment(parameters),
+            Self::Joining(parameters) => joining::experiment(parameters),
             Self::Death(parameters) => death::experiment(parameters),
             Self::SplitMemory(parameters) => split_memory::experiment(parameters),
             Self::Eclipse(parameters) => eclipse::experiment(parameters),
@@ -99,6 +105,7 @@ fn said(answer: Result<String, String>) -> ExitCode {
 fn main() -> ExitCode {
     let report = match Flags::parse().question {
         Question::Experiment(which) => which.report(),
+        Question::Cluster(parameters) => cluster::compare(&parameters),
         Question::Swarm(parameters) => return said(commands::swarm(&parameters)),
         Question::Replay(parameters) => return said(commands::replay(&parameters)),
         Question::Shrink(parameters) => return said(commands::shrink(&parameters)),

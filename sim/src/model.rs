@@ -90,11 +90,23 @@ pub enum Credits {
     Random,
 }
 
+/// What becomes of datagrams, of which a network promises nothing. Each takes a latency of its own,
+/// and so overtakes others.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct DatagramFaults {
+    /// So many of a hundred are lost.
+    pub lost_percent: u64,
+    /// So many of a hundred that are not come twice.
+    pub twice_percent: u64,
+}
+
 /// What all links and nodes of a network have in common.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Model {
     /// How long a byte is on its way.
     pub latency: Latency,
+    /// What becomes of datagrams. Default: they all come, once.
+    pub datagrams: DatagramFaults,
     /// Bits a second that a node sends, and that it receives; `None`: any number at once.
     pub bandwidth: Option<u64>,
     /// How a byte stream is cut.
@@ -119,6 +131,7 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             latency: Latency::LogNormal { median: Duration::from_millis(50), sigma: 0.5 },
+            datagrams: DatagramFaults::default(),
             bandwidth: None,
             cuts: Cuts::Packets,
             credits: Credits::Ample,

@@ -23,13 +23,16 @@ use crate::schedule::Schedule;
 use crate::traffic::Traffic;
 
 mod arriving;
+mod datagrams;
 mod dialing;
 mod faulty;
 mod looking;
 mod pausing;
 mod plants;
+mod recording;
 
 pub use plants::Plant;
+use recording::Recordings;
 
 /// A node, by its place.
 pub type NodeId = usize;
@@ -56,6 +59,17 @@ impl Answers {
     }
 }
 
+/// What a node hears about a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What it is about.
+    pub topic: &'a [u8],
+    /// What it says.
+    pub data: &'a [u8],
+    /// Links that it came over, if they were counted.
+    pub hops: Option<u16>,
+}
+
 /// Plays the chains of all nodes, and sees what arrives.
 pub trait Script {
     /// The endpoint of a node tells its chain something.
@@ -66,7 +80,7 @@ pub trait Script {
     fn on_frame(&mut self, now: Instant, from: NodeId, to: NodeId, frame: &Payload);
 
     /// A node heard something about a topic.
-    fn on_told(&mut self, _now: Instant, _node: NodeId, _topic: &[u8], _data: &[u8]) {}
+    fn on_told(&mut self, _now: Instant, _node: NodeId, _told: &Told<'_>) {}
 
     /// A process of this node begins.
     fn on_start(&mut self, _now: Instant, _node: NodeId, _answers: &mut Answers) {}
@@ -83,6 +97,8 @@ pub(crate) enum Event {
     Arrive { link: usize, side: usize, segment: Segment },
     /// It has come over the line of its receiver too.
     Deliver { link: usize, side: usize, segment: Segment },
+    /// A datagram comes.
+    Datagram { from: NodeId, to: NodeId, bytes: Vec<u8> },
     /// The line of a node can take the next segment.
     LineFree { node: NodeId },
     /// What was not consumed is given again.
@@ -133,12 +149,14 @@ pub struct Network<S> {
     traffic: Traffic,
     seeds: Rng,
     latencies: Rng,
+    datagrams: Rng,
     cuts: Rng,
     credits: Rng,
     faults: Rng,
     plants: Rng,
     plant: Option<Plant>,
     digest: Option<Digest>,
+    recordings: Option<Recordings>,
     dropped: u64,
     answers: Answers,
     deferred: Vec<Deferred>,
@@ -169,12 +187,14 @@ impl<S: Script> Network<S> {
             traffic: Traffic::default(),
             seeds: root.fork("nodes"),
             latencies: root.fork("latencies"),
+            datagrams: root.fork("datagrams"),
             cuts: root.fork("cuts"),
             credits: root.fork("credits"),
             faults: root.fork("faults"),
             plants: root.fork("plants"),
             plant: None,
             digest: None,
+            recordings: None,
             dropped: 0,
             answers: Answers::default(),
             deferred: Vec::new(),
@@ -290,6 +310,7 @@ impl<S: Script> Network<S> {
             Event::Wake { node } => self.on_wake(node),
             Event::Arrive { link, side, segment } => self.on_arrive(link, side, segment),
             Event::Deliver { link, side, segment } => self.deliver(link, side, segment),
+            Event::Datagram { from, to, bytes } => self.on_datagram(from, to, &bytes),
             Event::LineFree { node } => {
                 self.nodes[node].line_watched = false;
                 self.pump(node);
@@ -321,7 +342,7 @@ impl<S: Script> Network<S> {
     fn start(&mut self, node: NodeId, with_store: bool) {
         let mut seed = [0; 32];
         self.seeds.fill(&mut seed);
-        let endpoint = Endpoint::new(self.nodes[node].config.clone(), seed);
+        let endpoint = self.endpoint_of(node, seed);
         self.nodes[node].endpoint = Some(Box::new(endpoint));
         if with_store {
             let restored = self.nodes[node].store.restored();
@@ -406,7 +427,11 @@ impl<S: Script> Network<S> {
             Output::Dial { addr } => self.dial(node, addr),
             Output::ToChain(event) => self.tell(node, event),
             Output::Opens { .. } => {} // nobody packs here
-            Output::Told { topic, data } => self.script.on_told(self.now, node, &topic, &data),
+            Output::Datagram { to, bytes } => self.send_datagram(node, to, bytes),
+            Output::Told { topic, data, hops } => {
+                let told = Told { topic: &topic, data: &data, hops };
+                self.script.on_told(self.now, node, &told);
+            }
             Output::Resolve { name } => {
                 let life = self.nodes[node].life;
                 self.schedule.push(self.now, Event::Unresolved { node, life, name });

@@ -10,6 +10,10 @@
 //!   and [`SYNC_MAX`] later every chain has the best block of all.
 //! - What is published from then on comes to every chain within [`SPREAD_MAX`], over links that
 //!   stand all the while.
+//! - In a swarm with an overlay, that one too hangs together by then. Messages of topics that are
+//!   said from then on are told to all nodes within [`TOLD_MAX`], over links that stand all the
+//!   while; who hears of one asks for it in time, and who is asked answers. At any time, nothing is
+//!   told that nobody said, and nothing twice.
 //! - A stem is public at its maker, if that one's process still lives: its embargo sees to it.
 //! - If, before, no connection ended, no queue was full and no chain put anything off, what was
 //!   made while things went wrong came to all as well.
@@ -34,9 +38,13 @@ pub mod commands;
 mod laws;
 mod plan;
 mod shrink;
+mod speaking;
+mod talk;
 
 use backends::Backends;
 use plan::{Act, EMBARGO_MAX, Plan};
+pub use speaking::TOLD_MAX;
+use talk::Speech;
 
 /// How long the network may take to hang together, at first and after the faults. The longest
 /// back-off of a dial is ten minutes.
@@ -68,6 +76,8 @@ pub struct Case {
     pub plant: Option<Plant>,
     /// Whose story is to be told: the number of something that is made.
     pub watch: Option<usize>,
+    /// Whether each process is recorded.
+    pub record: bool,
 }
 
 /// What came of a case.
@@ -81,6 +91,8 @@ pub struct Run {
     pub faults: Vec<(usize, Duration, Fault)>,
     /// What became of what was watched.
     pub story: Vec<String>,
+    /// Which node, which of its lives, and the recording of that process.
+    pub recordings: Vec<(NodeId, u32, Vec<u8>)>,
     /// A number of all outputs of all endpoints.
     pub digest: u64,
     /// Events of the simulation.
@@ -122,6 +134,7 @@ impl Case {
             Ok(lived) => lived.err(),
             Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
         };
+        let recordings = swarm.network.take_recordings();
         let network = &swarm.network;
         let at = |failure| format!("{failure} (virtual time {:?})", network.now());
         Run {
@@ -129,6 +142,7 @@ impl Case {
             summary: summary(&plan),
             faults: swarm.faults,
             story: network.script.story.clone(),
+            recordings,
             digest: network.digest(),
             events: network.events(),
             lasted: network.now().since(Instant::START),
@@ -187,8 +201,10 @@ fn summary(plan: &Plan) -> String {
     let extended = plan.configs.iter().filter(|config| config.extension).count();
     let rules = plan.configs[0].relay;
     let by = if plan.configs[0].seeds.is_empty() { "held" } else { "found by seeds" };
+    let (overlay, gossip) = (plan.configs[0].overlay, plan.configs[0].gossip);
     format!(
-        "{nodes} nodes, {extended} extended, peers {by}, {:?} over {} bytes, liar {:?}, \
+        "{nodes} nodes, {extended} extended, peers {by}, overlay {overlay:?}, topics {gossip:?}, \
+         {:?} over {} bytes, liar {:?}, \
          later {:?}, {:?}, {} acts in {:?}",
         rules.policy,
         rules.unasked_bytes_max,
@@ -211,6 +227,9 @@ impl Swarm {
     fn new(plan: &Plan, case: &Case) -> Self {
         let mut network = Network::new(plan.model, Backends::new(plan, case.seed), case.seed);
         network.keep_digest();
+        if case.record {
+            network.record();
+        }
         network.script.watched = case.watch;
         if let Some(plant) = case.plant {
             network.plant(plant);
@@ -226,6 +245,7 @@ impl Swarm {
             self.network.add(config.clone());
         });
         self.heal()?;
+        self.heal_overlay(plan)?;
         let before = self.disturbances();
         self.go_wrong(plan)?;
         self.wait(plan.active + SECOND, |_| false)?;
@@ -236,6 +256,7 @@ impl Swarm {
         }
         self.network.script.later_one_in = None;
         self.heal()?;
+        self.heal_overlay(plan)?;
         self.catch_up()?;
         let first = 0;
         if calm {
@@ -246,6 +267,7 @@ impl Swarm {
         }
         self.stems_are_public()?;
         self.last_words()?;
+        self.speak(plan)?;
         self.rest()
     }
 
@@ -298,6 +320,14 @@ impl Swarm {
 
     fn act(&mut self, node: NodeId, act: Act) {
         if self.network.endpoint(node).is_none() {
+            return;
+        }
+        if let Act::Say { bytes } = act {
+            if !self.network.is_paused(node) {
+                let Speech { topic, data } =
+                    self.network.script.talk.say(node, bytes, &mut self.dice);
+                self.network.publish(node, topic, &data);
+            }
             return;
         }
         let mut answers = Answers::default();

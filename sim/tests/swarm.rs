@@ -11,6 +11,9 @@ const SEEDS: u64 = 240;
 /// In so many seeds each plant is noticed at least once.
 const PLANT_SEEDS: u64 = 24;
 
+/// Swarms whose processes are recorded.
+const RECORDED_SEEDS: u64 = 8;
+
 fn runs(cases: &[Case]) -> Vec<Run> {
     in_parallel(cases, &ProgressBar::hidden(), Case::run)
 }
@@ -31,6 +34,22 @@ fn a_seed_gives_the_same_outputs_each_time_and_another_seed_others() {
     assert_eq!(first, second);
     let digests: std::collections::BTreeSet<_> = first.iter().map(|run| run.digest).collect();
     assert_eq!(digests.len(), 8);
+}
+
+#[test]
+fn each_process_can_be_recorded_and_does_the_same_again() {
+    let recorded = |seed| Case { record: true, ..Case::of_seed(seed) };
+    let cases: Vec<Case> = (0..RECORDED_SEEDS).map(recorded).collect();
+    let plain: Vec<Case> = (0..RECORDED_SEEDS).map(Case::of_seed).collect();
+    for (run, plain) in runs(&cases).iter().zip(runs(&plain)) {
+        assert_eq!(run.digest, plain.digest, "who writes down changes nothing");
+        assert!(run.recordings.len() >= 3);
+        for (node, life, recording) in &run.recordings {
+            let again = peer::replay(recording);
+            let same = again.unwrap_or_else(|error| panic!("node {node}, life {life}: {error}"));
+            assert!(!same.is_cut && same.outputs > 0, "node {node}, life {life}: {same:?}");
+        }
+    }
 }
 
 #[test]

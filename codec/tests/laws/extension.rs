@@ -3,7 +3,7 @@
 use codec::{
     BlockRange, Context, Envelope, GetPool, Hash, HaveGossip, HyParViewBody, HyParViewMessage,
     Item, Kind, Message, Network, Offer, Packing, PlumtreeMessage, PoolId, PoolPart, Priority,
-    Records,
+    Records, SamplingBody, SamplingMessage, Sighting,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -68,7 +68,9 @@ fn each(draft: &Draft, judge: impl Fn(Message<'_>)) {
     let haves: Vec<_> =
         items.iter().map(|item| HaveGossip { id: item.id, round: *count }).collect();
     let neighbor = HyParViewMessage::Neighbor { priority: Priority::High, epoch: salt };
-    let mut body = Vec::new();
+    let (mut body, mut sampling) = (Vec::new(), Vec::new());
+    let sightings = vec![Sighting { addr: ([192, 0, 2, 1], *count).into(), age_ms: *saved }];
+    let request = SamplingMessage::Request { exchange: *saved, wants: true, sightings };
     let (offers, items, first) = (Records::new(offers), Records::new(&items), items[0].id);
     let plain = match packing {
         Packing::Stored => 0,
@@ -95,6 +97,7 @@ fn each(draft: &Draft, judge: impl Fn(Message<'_>)) {
         Message::WantPool(part),
         Message::HyParView(HyParViewBody::written(&neighbor, &mut body)),
         Message::Plumtree(PlumtreeMessage::Have(Records::new(&haves))),
+        Message::Sampling(SamplingBody::written(&request, &mut sampling)),
     ];
     let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_extension());
     assert!(messages.iter().map(Message::kind).eq(kinds), "each kind has its message");

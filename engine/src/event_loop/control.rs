@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge::store::StoreStatus;
 use crossbeam_channel::Sender;
+use peer::gossip::push_pull::MemberInfo;
 use peer::{
     AddressRecord, Ban, BanCause, BanTarget, Decider, Evidence, Input, Instant, PeerInfo, UnixTime,
 };
@@ -25,6 +26,7 @@ pub(crate) enum Control {
     Addresses(Sender<Vec<AddressRecord>>),
     ExternalAddress(Sender<Option<SocketAddr>>),
     Store(Sender<StoreStatus>),
+    Members(Sender<Vec<MemberInfo>>),
     Hold(SocketAddr),
     Publish { topic: Box<[u8]>, data: Box<[u8]> },
     Subscribe { topic: Box<[u8]>, subscriber: Subscriber, asker: Sender<bool> },
@@ -56,6 +58,7 @@ impl EventLoop {
             Control::Addresses(asker) => answer(&asker, self.endpoint.addresses().collect()),
             Control::ExternalAddress(asker) => answer(&asker, self.endpoint.external_address()),
             Control::Store(asker) => answer(&asker, self.store.status()),
+            Control::Members(asker) => answer(&asker, self.endpoint.members().collect()),
             Control::Hold(addr) => self.feed(Input::Hold { addr }),
             Control::Publish { topic, data } => {
                 self.feed(Input::Publish { topic: &topic, data: &data });

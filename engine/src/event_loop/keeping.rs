@@ -51,6 +51,7 @@ impl EventLoop {
             }
             self.hand_changes();
         }
+        self.write_recording();
         let status = self.store.close(deadline.since(clock.now()));
         if status.lag > 0 {
             tracing::warn!(lag = status.lag, "the store did not write everything in time");

@@ -12,9 +12,11 @@
 mod closing;
 mod connecting;
 mod control;
+mod datagrams;
 mod keeping;
 mod metrics;
 mod receiving;
+mod recording;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,9 @@ use peer::{
 };
 
 pub(crate) use self::control::Control;
+use self::datagrams::Datagrams;
 pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
+pub(crate) use self::recording::Recording;
 use crate::connection::Connections;
 use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
 use crate::resolver::Resolver;
@@ -114,6 +118,7 @@ pub(crate) struct EventLoop {
     config: LoopConfig,
     connections: Connections,
     listeners: Vec<Listener>,
+    datagrams: Datagrams,
     /// Have something to send.
     dirty: VecDeque<ConnId>,
     /// Have control messages to send.
@@ -129,6 +134,7 @@ pub(crate) struct EventLoop {
     resolver: Resolver,
     topics: Topics,
     store: Store,
+    recording: Option<Recording>,
     /// On their way to the store; empty between turns.
     changes: Vec<Change>,
     /// When more changes are to be looked for.
@@ -175,6 +181,7 @@ impl EventLoop {
             resolver: Resolver::new(config.port, bridge.waker()),
             topics: Topics::default(),
             store,
+            recording: None,
             changes: Vec::new(),
             changes_at: None,
             io,
@@ -186,6 +193,7 @@ impl EventLoop {
             connections: Connections::new(config.connections_max),
             config,
             listeners: Vec::new(),
+            datagrams: Datagrams::default(),
             dirty: VecDeque::new(),
             urgent: VecDeque::new(),
             runnable: VecDeque::new(),
@@ -265,14 +273,17 @@ impl EventLoop {
         self.give_room();
         self.hand_changes();
         self.flush_dirty();
+        self.flush_datagrams();
         if self.bridge.chain_waits() {
             self.submissions.push(Submission::NotifyChain);
         }
         self.publish_metrics();
+        self.write_recording();
     }
 
     fn is_over(&self) -> bool {
-        self.stop_at.is_some_and(|at| self.connections.is_empty() || self.now >= at)
+        let has_left = || self.connections.is_empty() && self.datagrams.is_idle();
+        self.stop_at.is_some_and(|at| has_left() || self.now >= at)
     }
 
     /// How long the next wait may be.
@@ -289,9 +300,8 @@ impl EventLoop {
         let watch = (self.is_watching() || self.held_back || starved).then_some(self.watch_at);
         let accept = self.listeners.iter().filter_map(|listener| listener.retry_at).min();
         let refill = if self.rate_waiters.is_empty() { None } else { self.refilled_at() };
-        let until =
-            [self.endpoint.poll_timeout(), watch, accept, refill, self.changes_at, self.stop_at];
-        let until = until.into_iter().flatten().min();
+        let own = [watch, accept, self.datagrams.retry_at, refill, self.changes_at, self.stop_at];
+        let until = own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min();
         let timeout = until.map(|until| until.since(self.now));
         Wait { timeout, batch: self.batch() }
     }
@@ -317,6 +327,8 @@ impl EventLoop {
             Completion::Received { conn, result, more } => self.on_received(conn, result, more),
             Completion::Sent { conn, gathered, result } => self.on_sent(conn, gathered, result),
             Completion::Closed { conn } => self.on_closed(conn),
+            Completion::Datagram { result, more } => self.on_datagram(result, more),
+            Completion::DatagramSent { result } => self.on_datagram_sent(result),
             Completion::Woken => {}
         }
     }
@@ -364,8 +376,9 @@ impl EventLoop {
             Output::Close { conn, reason } => self.say_goodbye(conn, reason),
             Output::ToChain(event) => self.bridge.push(event),
             Output::Opens { conn } => self.bridge.opens(conn),
-            Output::Told { topic, data } => {
-                self.metrics.gossip_lagged += self.topics.tell(&topic, &data);
+            Output::Datagram { to, bytes } => self.enqueue_datagram(to, bytes),
+            Output::Told { topic, data, hops } => {
+                self.metrics.gossip_lagged += self.topics.tell(&topic, &data, hops);
             }
             Output::Resolve { name } => {
                 self.deferred.extend(self.resolver.ask(name).map(Deferred::Unresolved));
@@ -383,6 +396,7 @@ impl EventLoop {
                 self.submissions.push(Submission::Accept { listener: listener.id });
             }
         }
+        self.retry_datagrams();
         if self.watch_at <= self.now {
             self.watch_at = self.now.after(WATCH_PERIOD);
             self.look_at_watched();

@@ -185,6 +185,7 @@ impl EventLoop {
         let (misfit, patience, other) = match connection.group {
             Group::Small => (bytes >= small, MISFITS_SMALL, Group::Large),
             Group::Large => (bytes <= small, MISFITS_LARGE, Group::Small),
+            Group::Datagrams => return, // no connection's
         };
         connection.misfits = if misfit { connection.misfits + 1 } else { 0 };
         if connection.misfits >= patience && connection.is_open() {

@@ -1,6 +1,7 @@
 //! The loop against a scripted kernel: every turn and every instant is chosen, nothing waits.
 
 mod closing;
+mod datagrams;
 mod pacing;
 mod receiving;
 mod sending;
@@ -12,7 +13,7 @@ use bridge::ChainSide;
 use bridge::store::{self, StoreConfig};
 use codec::{Capabilities, FrameDecoder, Hand, Kind, Message, Network, Payload, Ping};
 use crossbeam_channel::{Sender, bounded};
-use peer::{CloseReason, Config, FromChain, Instant, InventoryLimits, ToChain, Verdict};
+use peer::{CloseReason, Config, FromChain, Gossip, Instant, InventoryLimits, ToChain, Verdict};
 
 use super::*;
 use crate::io::Socket;
@@ -77,11 +78,13 @@ impl Stage {
             started: setup.peer.started,
         };
         let (store, restored, _) = store::open(setup.store);
+        let datagrams = (setup.peer.gossip == Gossip::Datagrams).then_some(setup.peer.advertised);
         let endpoint = Endpoint::new(setup.peer, [7; 32]);
         let mut event_loop =
             EventLoop::new(Box::new(io), endpoint, loop_side, commands, store, config);
         event_loop.restore(restored);
         event_loop.listen(addr(3414)).unwrap();
+        datagrams.map(|addr| event_loop.bind_datagrams(addr).unwrap());
         event_loop.work(Instant::START);
         let mut stage =
             Self { event_loop, script, chain, control, now: Instant::START, accepted: 0 };

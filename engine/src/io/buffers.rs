@@ -1,4 +1,4 @@
-//! The buffers that the kernel receives into, in two groups.
+//! The buffers that the kernel receives into: two groups for connections, and one for datagrams.
 //!
 //! Each group is a provided buffer ring: the kernel takes a buffer from its head when bytes come,
 //! and what the loop has read goes back to its tail. The order of use is the order of return.
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
+use super::datagrams::{BUFFER_BYTES, BUFFER_COUNT};
 use super::error::RingError;
 use super::{Group, Lease};
 
@@ -71,49 +72,66 @@ impl BufferConfig {
     }
 }
 
+/// Bytes of the group for datagrams.
+pub(super) const DATAGRAM_GROUP_BYTES: usize = group_bytes(BUFFER_BYTES, BUFFER_COUNT);
+
 /// Bytes of the entries and the buffers of a group.
 const fn group_bytes(buffer_bytes: u32, count: u16) -> usize {
     count as usize * (size_of::<BufRingEntry>() + buffer_bytes as usize)
 }
 
-/// Both groups.
+/// All groups.
 pub(super) struct RecvBuffers {
     small: Pool,
     large: Pool,
+    /// Once there is a socket for them.
+    datagrams: Option<Pool>,
 }
 
 impl RecvBuffers {
-    /// Allocates both; the kernel does not know them yet.
+    /// Allocates those of connections; the kernel does not know them yet.
     pub(super) fn new(config: BufferConfig) -> Result<Self, RingError> {
         config.check()?;
         let BufferConfig { small_bytes, small_count, large_bytes, large_count } = config;
         Ok(Self {
             small: Pool::new(Group::Small, small_bytes, small_count)?,
             large: Pool::new(Group::Large, large_bytes, large_count)?,
+            datagrams: None,
         })
     }
 
-    /// Registers both groups.
+    /// Registers the groups of connections.
     ///
     /// # Safety
     ///
     /// The buffers must outlive the ring of the submitter and every operation in it.
     pub(super) unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
         for pool in [&self.small, &self.large] {
-            let entries = pool.entries.start.as_ptr() as u64;
-            // SAFETY: the entries are page-aligned, `count` of them are mapped and initialised,
-            // and the caller promises that they live long enough.
-            unsafe {
-                submitter.register_buf_ring_with_flags(entries, pool.count, group_id(pool.group), 0)
-            }?;
+            // SAFETY: as the caller promises.
+            unsafe { pool.register(submitter) }?;
         }
         Ok(())
+    }
+
+    /// Allocates and registers the group for datagrams.
+    ///
+    /// # Safety
+    ///
+    /// The buffers must outlive the ring of the submitter and every operation in it.
+    pub(super) unsafe fn add_datagrams(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+        let pool = Pool::new(Group::Datagrams, BUFFER_BYTES, BUFFER_COUNT)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: as the caller promises.
+        unsafe { self.datagrams.insert(pool).register(submitter) }
     }
 
     /// Shows the kernel what was given back since the last time.
     pub(super) fn publish(&mut self) {
         self.small.publish();
         self.large.publish();
+        if let Some(pool) = &mut self.datagrams {
+            pool.publish();
+        }
     }
 
     /// The kernel has filled a buffer.
@@ -152,15 +170,17 @@ impl RecvBuffers {
         u32::from(self.pool(group).count)
     }
 
-    /// Bytes mapped for both groups.
+    /// Bytes mapped for all groups.
     pub(super) fn mapped_bytes(&self) -> usize {
-        [&self.small, &self.large].map(|pool| pool.entries.bytes + pool.memory.bytes).iter().sum()
+        let pools = [&self.small, &self.large].into_iter().chain(&self.datagrams);
+        pools.map(|pool| pool.entries.bytes + pool.memory.bytes).sum()
     }
 
     const fn pool(&self, group: Group) -> &Pool {
         match group {
             Group::Small => &self.small,
             Group::Large => &self.large,
+            Group::Datagrams => self.datagrams.as_ref().expect("datagrams come to a socket"),
         }
     }
 
@@ -168,6 +188,7 @@ impl RecvBuffers {
         match group {
             Group::Small => &mut self.small,
             Group::Large => &mut self.large,
+            Group::Datagrams => self.datagrams.as_mut().expect("datagrams come to a socket"),
         }
     }
 }
@@ -177,6 +198,7 @@ pub(super) const fn group_id(group: Group) -> u16 {
     match group {
         Group::Small => 0,
         Group::Large => 1,
+        Group::Datagrams => 2,
     }
 }
 
@@ -245,6 +267,18 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Tells the kernel of it.
+    ///
+    /// # Safety
+    ///
+    /// It must outlive the ring of the submitter and every operation in it.
+    unsafe fn register(&self, submitter: &Submitter<'_>) -> io::Result<()> {
+        let (entries, id) = (self.entries.start.as_ptr() as u64, group_id(self.group));
+        // SAFETY: the entries are page-aligned, `count` of them are mapped and initialised, and
+        // the caller promises that they live long enough.
+        unsafe { submitter.register_buf_ring_with_flags(entries, self.count, id, 0) }
+    }
+
     /// Writes a buffer into the next entry; the kernel does not look at it before `publish`.
     fn append(&mut self, buffer: u16) {
         let address = self.address(buffer) as u64;
@@ -272,7 +306,7 @@ impl Pool {
     /// turn, which costs less than what is read after it has left the cache.
     fn window_max(&self) -> u32 {
         match self.group {
-            Group::Small => u32::from(self.count),
+            Group::Small | Group::Datagrams => u32::from(self.count),
             Group::Large => self.window_min(),
         }
     }
@@ -321,15 +355,20 @@ impl Pool {
         *lent = true;
         self.lent_count += 1;
         self.shown -= 1;
-        Lease { group: self.group, buffer, bytes }
+        Lease { group: self.group, buffer, start: 0, bytes }
     }
 
     fn bytes(&self, lease: &Lease) -> &[u8] {
         assert!(self.lent[usize::from(lease.buffer)], "a lease of a buffer that is not lent out");
+        assert!(lease.start <= self.buffer_bytes - lease.bytes, "a lease beyond its buffer");
         // SAFETY: the buffer lies in the mapping, all of which is initialised (zeroed pages), and
-        // `lend` has checked the length. It is lent out, so the kernel does not write to it until
-        // it has been given back and published, and both need `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.address(lease.buffer), lease.bytes as usize) }
+        // both ends were checked: `lend` saw the bytes, and they begin where they still fit. It is
+        // lent out, so the kernel does not write to it until it has been given back and published,
+        // and both need `&mut self`.
+        unsafe {
+            let start = self.address(lease.buffer).add(lease.start as usize);
+            std::slice::from_raw_parts(start, lease.bytes as usize)
+        }
     }
 
     fn give_back(&mut self, lease: Lease) {
@@ -453,9 +492,9 @@ mod tests {
     #[should_panic(expected = "given back twice")]
     fn a_second_return_is_our_bug() {
         let mut buffers = RecvBuffers::new(FEW).unwrap();
-        let Lease { group, buffer, bytes } = buffers.lend(Group::Small, 2, 7);
-        buffers.give_back(Lease { group, buffer, bytes });
-        buffers.give_back(Lease { group, buffer, bytes });
+        let Lease { group, buffer, start, bytes } = buffers.lend(Group::Small, 2, 7);
+        buffers.give_back(Lease { group, buffer, start, bytes });
+        buffers.give_back(Lease { group, buffer, start, bytes });
     }
 
     #[test]

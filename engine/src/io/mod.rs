@@ -10,6 +10,8 @@
 
 #[allow(unsafe_code, reason = "memory that the kernel fills")]
 mod buffers;
+#[allow(unsafe_code, reason = "a zeroed message header")]
+mod datagrams;
 mod error;
 mod op;
 #[allow(unsafe_code, reason = "entries point to memory that is kept until they complete")]
@@ -34,7 +36,7 @@ use peer::ConnId;
 
 pub use buffers::BufferConfig;
 pub use error::RingError;
-pub(crate) use ring::{Ring, RingConfig, pool_bytes};
+pub(crate) use ring::{DATAGRAM_POOL_BYTES, Ring, RingConfig, pool_bytes};
 
 /// An open socket; a plain handle, closed only by [`Submission::Close`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +53,8 @@ pub(crate) enum Group {
     Small,
     /// Large buffers, for a connection that is assembling a large frame.
     Large,
+    /// Buffers of one datagram each, for the socket of those alone.
+    Datagrams,
 }
 
 /// The right to read one received buffer. Not cloneable: it goes home by [`Io::give_back`], once.
@@ -58,6 +62,8 @@ pub(crate) enum Group {
 pub(crate) struct Lease {
     pub(super) group: Group,
     pub(super) buffer: u16,
+    /// Where in the buffer the bytes begin.
+    pub(super) start: u32,
     pub(super) bytes: u32,
 }
 
@@ -98,6 +104,10 @@ pub(crate) enum Submission {
     Send { conn: ConnId, socket: Socket, gathered: Gathered },
     /// Close the socket. Only when no operation of it is in the kernel.
     Close { conn: ConnId, socket: Socket },
+    /// Receive datagrams until told otherwise (multishot).
+    RecvDatagrams,
+    /// Send one datagram.
+    SendDatagram { to: SocketAddr, bytes: Vec<u8> },
     /// Wake the chain: add one to the eventfd given at start. No completion.
     NotifyChain,
 }
@@ -117,6 +127,11 @@ pub(crate) enum Completion {
     Sent { conn: ConnId, gathered: Gathered, result: Result<usize, i32> },
     /// The socket is closed.
     Closed { conn: ConnId },
+    /// A datagram came from this canonical address, or an errno: EMSGSIZE for one that was longer
+    /// than any may be. `more`: the multishot goes on.
+    Datagram { result: Result<(SocketAddr, Lease), i32>, more: bool },
+    /// A datagram left, or did not.
+    DatagramSent { result: Result<(), i32> },
     /// Another thread woke the loop.
     Woken,
 }
@@ -150,6 +165,10 @@ pub(crate) enum Half {
 pub(crate) trait Io {
     /// Binds and listens; the answer has the port that port 0 became.
     fn listen(&mut self, addr: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Binds the socket of datagrams, which there is once; the answer has the port that port 0
+    /// became.
+    fn bind_datagrams(&mut self, addr: SocketAddr) -> io::Result<SocketAddr>;
 
     /// Submits the whole batch, waits, and appends what completed. One system call, or none when
     /// there is nothing to submit or wait for; more only when the batch is larger than the ring.

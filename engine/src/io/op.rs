@@ -35,10 +35,14 @@ pub(super) enum OpKind {
     Notify = 8,
     /// Cancellation of another operation. Completes only when it found none.
     Cancel = 9,
+    /// Multishot receive of datagrams.
+    RecvDatagrams = 10,
+    /// Send of a datagram; the index is a slot of those in flight.
+    SendDatagram = 11,
 }
 
 impl OpKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Accept,
         Self::Connect,
         Self::RecvSmall,
@@ -48,6 +52,8 @@ impl OpKind {
         Self::Wake,
         Self::Notify,
         Self::Cancel,
+        Self::RecvDatagrams,
+        Self::SendDatagram,
     ];
 
     /// Whether the kernel answers each such operation with one last completion; the others are
@@ -112,7 +118,7 @@ mod tests {
     #[test]
     fn foreign_bits_name_no_operation() {
         assert_eq!(Op::unpack(0), None);
-        assert_eq!(Op::unpack(10 << 56), None);
+        assert_eq!(Op::unpack(12 << 56), None);
         assert_eq!(Op::unpack(u64::MAX), None);
     }
 

@@ -16,10 +16,11 @@ use peer::ConnId;
 use rustix::net::SocketAddrAny;
 
 use super::buffers::{RecvBuffers, group_id};
+use super::datagrams::Datagrams;
 use super::op::{Op, OpKind};
 use super::sends::Sends;
 use super::sockets::{self, OpenSockets};
-use super::{Completion, Group, ListenerId, Submission};
+use super::{Completion, Group, Lease, ListenerId, Submission};
 
 /// Most entries that one [`Submission`] becomes.
 pub(super) const ENTRIES_PER_SUBMISSION: usize = 2;
@@ -33,6 +34,7 @@ pub(super) struct Operations {
     pub(super) listeners: Vec<OwnedFd>,
     /// For sockets that we connect or listen on; `None` leaves the system's.
     pub(super) congestion_control: Option<String>,
+    pub(super) datagrams: Datagrams,
     sends: Sends,
     connects: BTreeMap<ConnId, Box<Connecting>>,
     /// The eventfd that wakes the loop: polled, never read.
@@ -63,6 +65,7 @@ impl Operations {
             open: OpenSockets::default(),
             listeners: Vec::new(),
             congestion_control,
+            datagrams: Datagrams::default(),
             sends: Sends::default(),
             connects: BTreeMap::new(),
             wake,
@@ -143,6 +146,14 @@ impl Operations {
                 let entry = opcode::Close::new(types::Fd(fd)).build();
                 self.push(queue, Op::of(OpKind::Close, conn), entry);
             }
+            Submission::RecvDatagrams => {
+                let entry = self.datagrams.receive();
+                self.push(queue, Op::at(OpKind::RecvDatagrams, 0), entry);
+            }
+            Submission::SendDatagram { to, bytes } => {
+                let (op, entry) = self.datagrams.send(to, bytes);
+                self.push(queue, op, entry);
+            }
             Submission::NotifyChain => self.notify_chain(queue),
         }
         None
@@ -166,6 +177,8 @@ impl Operations {
                 debug_assert!(result.is_ok(), "the socket was ours and open: {result:?}");
                 Some(Completion::Closed { conn: op.conn() })
             }
+            OpKind::RecvDatagrams => Some(self.received_datagram(entry, result)),
+            OpKind::SendDatagram => Some(self.datagrams.sent(op, result)),
             OpKind::Wake => {
                 self.wake_armed = more;
                 result.is_ok().then_some(Completion::Woken)
@@ -224,10 +237,10 @@ impl Operations {
         if op.kind.is_awaited() {
             self.awaited += 1;
         }
-        // SAFETY: what the entry points to is a frame, an address or a buffer owned by `self` until
-        // the last completion, a list of parts that is kept until the kernel has taken the entry,
-        // or a static; and the ring does not outlive `self`. The descriptor is open: it comes from
-        // a table here, or is given away with the entry (close).
+        // SAFETY: what the entry points to is a frame, a datagram, an address, a header or a buffer
+        // owned by `self` until the last completion, a list of parts that is kept until the kernel
+        // has taken the entry, or a static; and the ring does not outlive `self`. The descriptor is
+        // open: it comes from a table here, or is given away with the entry (close).
         unsafe { queue.push(&entry.user_data(op.pack())) }.expect("the queue has room");
     }
 
@@ -256,6 +269,21 @@ impl Operations {
         entry: &cqueue::Entry,
         result: Result<u32, i32>,
     ) -> Completion {
+        let lease = self.lease(group, entry, result);
+        Completion::Received {
+            conn,
+            result: result.map(|_| lease),
+            more: cqueue::more(entry.flags()),
+        }
+    }
+
+    /// The buffer that came with a completion, if there is something in it.
+    fn lease(
+        &mut self,
+        group: Group,
+        entry: &cqueue::Entry,
+        result: Result<u32, i32>,
+    ) -> Option<Lease> {
         if result == Err(libc::ENOBUFS) {
             self.buffers.ran_out(group);
         }
@@ -268,11 +296,29 @@ impl Operations {
             self.buffers.give_back(unused);
         }
         assert!(bytes == 0 || lease.is_some(), "bytes came without a buffer");
-        Completion::Received {
-            conn,
-            result: result.map(|_| lease),
-            more: cqueue::more(entry.flags()),
-        }
+        lease
+    }
+
+    /// A datagram, behind the head that the kernel wrote into its buffer.
+    fn received_datagram(&mut self, entry: &cqueue::Entry, result: Result<u32, i32>) -> Completion {
+        let lease = self.lease(Group::Datagrams, entry, result);
+        let more = cqueue::more(entry.flags());
+        let Some(mut lease) = lease else {
+            let errno = result.err().unwrap_or(libc::EIO);
+            return Completion::Datagram { result: Err(errno), more };
+        };
+        let result = match self.datagrams.read(self.buffers.bytes(&lease)) {
+            Ok((from, start)) => {
+                lease.start = start as u32;
+                lease.bytes -= lease.start;
+                Ok((from, lease))
+            }
+            Err(errno) => {
+                self.buffers.give_back(lease);
+                Err(errno)
+            }
+        };
+        Completion::Datagram { result, more }
     }
 }
 
@@ -281,5 +327,6 @@ const fn recv(group: Group) -> OpKind {
     match group {
         Group::Small => OpKind::RecvSmall,
         Group::Large => OpKind::RecvLarge,
+        Group::Datagrams => OpKind::RecvDatagrams,
     }
 }

@@ -17,7 +17,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Parameters, Probe, cqueue, opcode, squeue};
 use rustix::net::Shutdown;
 
-use super::buffers::{BufferConfig, RecvBuffers};
+use super::buffers::{BufferConfig, DATAGRAM_GROUP_BYTES, RecvBuffers};
 use super::error::{RingError, Surroundings};
 use super::op;
 use super::operations::{ENTRIES_PER_SUBMISSION, Operations};
@@ -83,6 +83,9 @@ pub(crate) const fn pool_bytes(connections_max: u32, buffers: &BufferConfig) -> 
     let Queues { submissions, completions } = Queues::for_connections(connections_max);
     queue_bytes(submissions, completions).saturating_add(buffers.memory_bytes())
 }
+
+/// Bytes of the buffers beside those, if there is a socket for datagrams.
+pub(crate) const DATAGRAM_POOL_BYTES: usize = DATAGRAM_GROUP_BYTES;
 
 const fn queue_bytes(submissions: u32, completions: u32) -> usize {
     submissions as usize * size_of::<squeue::Entry>()
@@ -241,6 +244,16 @@ impl Io for Ring {
         Ok((ListenerId(id), bound))
     }
 
+    fn bind_datagrams(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        assert!(self.operations.datagrams.socket.is_none(), "there is one socket for datagrams");
+        let (socket, bound) = sockets::datagrams(addr)?;
+        // SAFETY: the buffers are part of the operations, which our drop keeps until the ring is
+        // closed, or for ever if operations remain in it.
+        unsafe { self.operations.buffers.add_datagrams(&self.uring.submitter()) }?;
+        self.operations.datagrams.socket = Some(socket);
+        Ok(bound)
+    }
+
     fn turn(
         &mut self,
         submissions: &mut Vec<Submission>,
@@ -376,6 +389,7 @@ fn missing_operation(probe: &Probe) -> Option<&'static str> {
         (opcode::Connect::CODE, "connect"),
         (opcode::PollAdd::CODE, "poll"),
         (opcode::RecvMulti::CODE, "receive"),
+        (opcode::RecvMsgMulti::CODE, "receive of datagrams"),
         (opcode::Send::CODE, "send"),
         (opcode::SendMsg::CODE, "vectored send"),
         (opcode::Write::CODE, "write"),

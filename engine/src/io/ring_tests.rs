@@ -2,10 +2,11 @@
 //! come, a bounded number of turns.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use codec::limits::DATAGRAM_BYTES_MAX;
 use codec::{Kind, Network, Payload};
 use peer::ConnId;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -552,4 +553,108 @@ fn the_ring_of_the_defaults_can_be_made() {
     assert_eq!(ring.buffers(Group::Small), 4096);
     assert!(ring.pool_bytes() > 24 << 20);
     assert_eq!(ring.pool_bytes(), known);
+}
+
+impl Rig {
+    fn bind_datagrams(&mut self, addr: &str) -> SocketAddr {
+        let bound = self.ring.bind_datagrams(addr.parse().unwrap()).unwrap();
+        self.submissions.push(Submission::RecvDatagrams);
+        self.turn(NOW);
+        bound
+    }
+
+    fn datagram(&mut self) -> (Result<(SocketAddr, Lease), i32>, bool) {
+        let is_it = |c: &Completion| matches!(c, Completion::Datagram { .. }).then_some(());
+        match self.until(is_it).1 {
+            Completion::Datagram { result, more } => (result, more),
+            _ => unreachable!("picked as a datagram"),
+        }
+    }
+
+    fn send_datagram(&mut self, to: SocketAddr, bytes: Vec<u8>) -> Result<(), i32> {
+        self.submissions.push(Submission::SendDatagram { to, bytes });
+        self.until(|c| match c {
+            Completion::DatagramSent { result } => Some(*result),
+            _ => None,
+        })
+        .0
+    }
+}
+
+#[test]
+fn datagrams_come_with_their_sender_and_too_long_ones_with_an_error() {
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let mut rig = Rig::new(FEW);
+        let addr = rig.bind_datagrams(any);
+        let remote = UdpSocket::bind(any).unwrap();
+        let from = remote.local_addr().unwrap();
+        for length in [1, DATAGRAM_BYTES_MAX] {
+            remote.send_to(&vec![7; length], addr).unwrap();
+            let (Ok((sender, lease)), true) = rig.datagram() else { panic!("no datagram") };
+            assert_eq!((sender, rig.ring.bytes(&lease)), (from, &vec![7; length][..]));
+            rig.ring.give_back(lease);
+        }
+        for length in [DATAGRAM_BYTES_MAX + 1, 20_000] {
+            remote.send_to(&vec![7; length], addr).unwrap();
+            assert_eq!(rig.datagram(), (Err(libc::EMSGSIZE), true));
+        }
+        // An empty one ends the receive.
+        remote.send_to(b"", addr).unwrap();
+        let (Ok((sender, lease)), false) = rig.datagram() else { panic!("no datagram") };
+        assert_eq!((sender, rig.ring.bytes(&lease)), (from, &b""[..]));
+        rig.ring.give_back(lease);
+        rig.submissions.push(Submission::RecvDatagrams);
+        remote.send_to(b"again", addr).unwrap();
+        let (Ok((_, lease)), true) = rig.datagram() else { panic!("no datagram") };
+        assert_eq!(rig.ring.bytes(&lease), b"again");
+        rig.ring.give_back(lease);
+        let all = rig.ring.buffers(Group::Datagrams);
+        assert_eq!(rig.ring.buffers_free(Group::Datagrams), all);
+    }
+}
+
+#[test]
+fn datagrams_for_which_there_is_no_buffer_wait_in_the_socket() {
+    let mut rig = Rig::new(FEW);
+    let addr = rig.bind_datagrams("127.0.0.1:0");
+    let remote = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut leases = Vec::new();
+    let mut starved = 0;
+    for number in 0..300_u32 {
+        remote.send_to(&number.to_be_bytes(), addr).unwrap();
+        let result = match rig.datagram().0 {
+            Err(libc::ENOBUFS) => {
+                starved += 1;
+                leases.drain(..).for_each(|lease| rig.ring.give_back(lease));
+                rig.submissions.push(Submission::RecvDatagrams);
+                rig.datagram().0
+            }
+            result => result,
+        };
+        let (_, lease) = result.unwrap();
+        assert_eq!(rig.ring.bytes(&lease), number.to_be_bytes());
+        leases.push(lease);
+    }
+    assert_eq!(starved, 1);
+}
+
+#[test]
+fn datagrams_leave_from_the_bound_address_and_those_that_cannot_are_errors() {
+    for (any, other) in [("127.0.0.1:0", "[::1]:9"), ("[::1]:0", "192.0.2.1:9")] {
+        let mut rig = Rig::new(FEW);
+        let addr = rig.bind_datagrams(any);
+        let remote = UdpSocket::bind(any).unwrap();
+        let to = remote.local_addr().unwrap();
+        for bytes in [vec![1], vec![2; DATAGRAM_BYTES_MAX]] {
+            assert_eq!(rig.send_datagram(to, bytes.clone()), Ok(()));
+            let mut got = vec![0; 2_000];
+            let (length, from) = remote.recv_from(&mut got).unwrap();
+            assert_eq!((&got[..length], from), (&bytes[..], addr));
+        }
+        assert!(rig.send_datagram(other.parse().unwrap(), vec![3]).is_err(), "another family");
+        // Nobody is there: the system's answer concerns no later send.
+        drop(remote);
+        assert_eq!(rig.send_datagram(to, vec![4]), Ok(()));
+        assert_eq!(rig.send_datagram(to, vec![5]), Ok(()));
+    }
 }

@@ -16,19 +16,31 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use codec::limits::DATAGRAM_BYTES_MAX;
 use peer::ConnId;
 
+use self::datagrams::DatagramSocket;
 use super::{
     Completion, Gathered, Group, Half, Io, Lease, ListenerId, SEND_FRAMES_MAX, Socket, Submission,
     Wait,
 };
 
+mod datagrams;
+#[cfg(test)]
+mod tests;
+
 /// The loop's end.
 pub(crate) struct ScriptedIo {
     script: Script,
     /// Buffers by group; here, and not in the shared state, so that leases can be read.
-    pools: [Vec<Box<[u8]>>; 2],
+    pools: Pools,
 }
+
+/// The memory of each group's buffers.
+type Pools = [Vec<Box<[u8]>>; 3];
+
+/// Buffers of datagrams, once there is a socket for them.
+pub(crate) const DATAGRAM_BUFFERS: u16 = 8;
 
 /// The test's end.
 #[derive(Clone)]
@@ -44,6 +56,8 @@ pub(crate) enum Recorded {
     CancelConnect { conn: ConnId },
     Send { conn: ConnId, socket: Socket, frames: Vec<(*const u8, usize)>, skip: usize },
     Close { conn: ConnId, socket: Socket },
+    RecvDatagrams,
+    SendDatagram { to: SocketAddr, bytes: usize },
     NotifyChain,
 }
 
@@ -54,9 +68,10 @@ struct State {
     dials: BTreeMap<ConnId, Dial>,
     next_socket: i32,
     /// Buffers at home, in the order of their return, by group.
-    free: [VecDeque<u16>; 2],
+    free: [VecDeque<u16>; 3],
     /// Which buffers are lent out, by group.
-    lent: [Vec<bool>; 2],
+    lent: [Vec<bool>; 3],
+    datagrams: DatagramSocket,
     /// Completions from nowhere: late ones, wakes.
     injected: VecDeque<Injected>,
     closed: Vec<ConnId>,
@@ -111,14 +126,15 @@ enum Injected {
 impl ScriptedIo {
     /// Both ends; each group has `count` buffers of `bytes` bytes.
     pub(crate) fn new(small: (usize, u16), large: (usize, u16)) -> (Self, Script) {
+        let sizes = [small, large, (0, 0)];
         let state = State {
-            free: [(0..small.1).collect(), (0..large.1).collect()],
-            lent: [vec![false; small.1.into()], vec![false; large.1.into()]],
+            free: sizes.map(|(_, count)| (0..count).collect()),
+            lent: sizes.map(|(_, count)| vec![false; count.into()]),
             ..State::default()
         };
         let script = Script(Rc::new(RefCell::new(state)));
         let pool = |(bytes, count)| vec![vec![0; bytes].into_boxed_slice(); usize::from(count)];
-        (Self { script: script.clone(), pools: [small, large].map(pool) }, script)
+        (Self { script: script.clone(), pools: sizes.map(pool) }, script)
     }
 }
 
@@ -283,7 +299,7 @@ impl Script {
 
     /// Asserts that every buffer is at home, and that the kernel has no send and no connect.
     pub(crate) fn check_home(&self) {
-        for group in [Group::Small, Group::Large] {
+        for group in [Group::Small, Group::Large, Group::Datagrams] {
             assert_eq!(self.lent(group), 0, "{group:?} buffers that were never given back");
         }
         let state = self.0.borrow();
@@ -317,6 +333,15 @@ impl Io for ScriptedIo {
         Ok((ListenerId(id), addr))
     }
 
+    fn bind_datagrams(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let mut state = self.script.state();
+        let [.., pool] = &mut self.pools;
+        pool.resize_with(DATAGRAM_BUFFERS.into(), || vec![0; DATAGRAM_BYTES_MAX].into());
+        state.free[place(Group::Datagrams)] = (0..DATAGRAM_BUFFERS).collect();
+        state.lent[place(Group::Datagrams)] = vec![false; DATAGRAM_BUFFERS.into()];
+        state.datagrams.bind(addr)
+    }
+
     fn turn(
         &mut self,
         submissions: &mut Vec<Submission>,
@@ -335,7 +360,8 @@ impl Io for ScriptedIo {
     }
 
     fn bytes(&self, lease: &Lease) -> &[u8] {
-        &self.pools[place(lease.group)][usize::from(lease.buffer)][..lease.bytes as usize]
+        let memory = &self.pools[place(lease.group)][usize::from(lease.buffer)];
+        &memory[lease.start as usize..][..lease.bytes as usize]
     }
 
     fn give_back(&mut self, lease: Lease) {
@@ -437,11 +463,13 @@ impl State {
                 );
                 self.closed.push(conn);
             }
+            Submission::RecvDatagrams => self.datagrams.receive(),
+            Submission::SendDatagram { to, bytes } => self.datagrams.send(to, bytes),
             Submission::NotifyChain => {}
         }
     }
 
-    fn deliver(&mut self, pools: &mut [Vec<Box<[u8]>>; 2], into: &mut Vec<Completion>) {
+    fn deliver(&mut self, pools: &mut Pools, into: &mut Vec<Completion>) {
         for injected in std::mem::take(&mut self.injected) {
             into.push(match injected {
                 Injected::Completion(completion) => completion,
@@ -474,6 +502,7 @@ impl State {
             stream.deliver_sent(into);
         }
         into.extend(self.closed.drain(..).map(|conn| Completion::Closed { conn }));
+        self.datagrams.deliver(&mut self.free, &mut self.lent, pools, into);
     }
 }
 
@@ -513,9 +542,9 @@ impl Stream {
 
     fn deliver_received(
         &mut self,
-        free: &mut [VecDeque<u16>; 2],
-        lent: &mut [Vec<bool>; 2],
-        pools: &mut [Vec<Box<[u8]>>; 2],
+        free: &mut [VecDeque<u16>; 3],
+        lent: &mut [Vec<bool>; 3],
+        pools: &mut Pools,
         into: &mut Vec<Completion>,
     ) {
         while let Some(group) = self.recv {
@@ -567,6 +596,10 @@ impl Recorded {
                 Self::Send { conn: *conn, socket: *socket, frames, skip: gathered.skip }
             }
             Submission::Close { conn, socket } => Self::Close { conn: *conn, socket: *socket },
+            Submission::RecvDatagrams => Self::RecvDatagrams,
+            Submission::SendDatagram { to, bytes } => {
+                Self::SendDatagram { to: *to, bytes: bytes.len() }
+            }
             Submission::NotifyChain => Self::NotifyChain,
         }
     }
@@ -575,9 +608,9 @@ impl Recorded {
 /// Puts bytes into a free buffer; what does not fit is handed back, or all if there is no buffer.
 fn lend(
     group: Group,
-    free: &mut [VecDeque<u16>; 2],
-    lent: &mut [Vec<bool>; 2],
-    pools: &mut [Vec<Box<[u8]>>; 2],
+    free: &mut [VecDeque<u16>; 3],
+    lent: &mut [Vec<bool>; 3],
+    pools: &mut Pools,
     mut bytes: Vec<u8>,
 ) -> Result<(Lease, Option<Vec<u8>>), Vec<u8>> {
     let Some(buffer) = free[place(group)].pop_front() else { return Err(bytes) };
@@ -585,15 +618,13 @@ fn lend(
     let rest = (bytes.len() > memory.len()).then(|| bytes.split_off(memory.len()));
     memory[..bytes.len()].copy_from_slice(&bytes);
     lent[place(group)][usize::from(buffer)] = true;
-    Ok((Lease { group, buffer, bytes: bytes.len() as u32 }, rest))
+    Ok((Lease { group, buffer, start: 0, bytes: bytes.len() as u32 }, rest))
 }
 
 const fn place(group: Group) -> usize {
     match group {
         Group::Small => 0,
         Group::Large => 1,
+        Group::Datagrams => 2,
     }
 }
-
-#[cfg(test)]
-mod tests;

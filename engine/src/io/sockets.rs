@@ -32,6 +32,19 @@ pub(super) fn listen(
     Ok((socket, bound))
 }
 
+/// Binds a socket for datagrams.
+pub(super) fn datagrams(addr: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+    if addr.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    net::bind(&socket, &addr)?;
+    let bound = SocketAddr::try_from(net::getsockname(&socket)?)?;
+    Ok((socket, bound))
+}
+
 /// A socket to connect to `addr` with.
 pub(super) fn stream(addr: SocketAddr, congestion_control: Option<&str>) -> io::Result<OwnedFd> {
     socket(addr, SocketFlags::NONBLOCK, congestion_control)

@@ -96,7 +96,8 @@ impl Setup {
             | Scenario::Sync(_)
             | Scenario::Fleet
             | Scenario::HostileHelper
-            | Scenario::Engines => unreachable!("they are no runs"),
+            | Scenario::Engines
+            | Scenario::Member => unreachable!("they are no runs"),
         };
         let (connections, seconds) = match task {
             Task::Flood | Task::Probe => (1_000, 10),

@@ -132,6 +132,17 @@ pub enum Presumed {
     Left,
 }
 
+/// A member, for operators.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberInfo {
+    /// Where it is reached.
+    pub addr: SocketAddr,
+    /// What is thought of it.
+    pub presumed: Presumed,
+    /// In which of its incarnations: grows when it denies to be dead, or begins anew.
+    pub incarnation: u64,
+}
+
 /// What came and went.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PushPullCounts {
@@ -185,6 +196,9 @@ pub struct PushPull {
     joined: bool,
     left: bool,
     members: Members,
+    /// Who spoke last, and the token that it gave: it gets it back, whether it is a member here or
+    /// there is no place for it.
+    caller: Option<(SocketAddr, u64)>,
     events: Events,
     news: Hearsay<About>,
     probing: Probing,
@@ -225,7 +239,8 @@ impl PushPull {
             joined: false,
             left: false,
             members: Members::default(),
-            events: Events::new(rules.events_max),
+            caller: None,
+            events: Events::new(rules.events_max, rules.remember_events),
             news: Hearsay::new(),
             probing: Probing::default(),
             timers: None,
@@ -257,7 +272,7 @@ impl PushPull {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let tell = self.timers.filter(|_| self.is_active() && !self.news.is_empty());
-        let tell = tell.filter(|_| self.rules.tells.is_some()).map(|timers| timers.tell);
+        let tell = tell.map(|timers| timers.tell);
         [self.duty(), tell, self.events.deadline()].into_iter().flatten().min()
     }
 
@@ -312,6 +327,11 @@ impl PushPull {
 
     /// Members that are known, and what is thought of each.
     pub fn members(&self) -> impl Iterator<Item = (SocketAddr, Presumed)> + '_ {
+        self.member_infos().map(|info| (info.addr, info.presumed))
+    }
+
+    /// The same, with all that an operator may want to know.
+    pub fn member_infos(&self) -> impl Iterator<Item = MemberInfo> + '_ {
         self.members.iter().map(|(addr, member)| {
             let presumed = match member.state {
                 State::Alive => Presumed::Alive,
@@ -319,8 +339,14 @@ impl PushPull {
                 State::Dead { left: false, .. } => Presumed::Dead,
                 State::Dead { left: true, .. } => Presumed::Left,
             };
-            (*addr, presumed)
+            MemberInfo { addr: *addr, presumed, incarnation: member.incarnation }
         })
+    }
+
+    /// How many of them are not presumed dead.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        self.members.living().len()
     }
 
     /// Whether this event is remembered.
@@ -397,6 +423,7 @@ impl PushPull {
             Err(_) => return self.counts.strange += 1,
         };
         self.hear(now, from, datagram.incarnation, Life::Alive);
+        self.caller = Some((from, datagram.token));
         let echoed = self.is_token(now, from, datagram.echo);
         let mut proven = echoed;
         if let Some(member) = self.members.get_mut(&from) {
@@ -448,7 +475,7 @@ impl PushPull {
 
     fn on_event(&mut self, now: Instant, event: &Event<'_>) {
         let id = event.id();
-        if self.events.get(&id).is_some() {
+        if self.events.is_known(&id) {
             self.counts.known_events += 1;
             return;
         }
@@ -458,8 +485,7 @@ impl PushPull {
     }
 
     fn remember(&mut self, now: Instant, id: EventId, event: Happening) {
-        let until = now.after(self.rules.remember_events);
-        if let Some(oldest) = self.events.add(id, event, until) {
+        if let Some(oldest) = self.events.add(id, event, now) {
             self.news.remove(&About::Event(oldest));
         }
         self.news.add(About::Event(id));
@@ -627,7 +653,9 @@ impl PushPull {
     }
 
     fn seal(&self, now: Instant, to: SocketAddr, call: Call, news: &[u8]) -> Vec<u8> {
-        let echo = self.members.get(&to).map_or(0, |member| member.token);
+        let member = self.members.get(&to).map(|member| member.token);
+        let caller = self.caller.filter(|(from, _)| *from == to).map(|(_, token)| token);
+        let echo = member.or(caller).unwrap_or(0);
         let token = self.token(to, epoch(now));
         let news = NewsList::new(news).expect("we wrote it");
         Datagram { incarnation: self.incarnation, token, echo, call, news }.seal(&self.key)
@@ -668,7 +696,7 @@ impl PushPull {
         if timers.probe <= now {
             self.probe(now, slept);
         }
-        self.tell(now, timers);
+        self.tell(now);
         if timers.sync <= now {
             self.timers_mut().sync = now.after(self.rules.sync_period);
             let partner = self.members.draw(1, &mut self.rng, |_, member| member.proven);
@@ -691,9 +719,11 @@ impl PushPull {
         bytes
     }
 
-    fn tell(&mut self, now: Instant, timers: Timers) {
-        let Some((every, count)) = self.rules.tells else { return };
-        if timers.tell > now || self.news.is_empty() {
+    /// Where news ride on probes alone, each probe puts this off by a period: then it is due only
+    /// when a node that hears others badly probes less often. News do not wait for its health.
+    fn tell(&mut self, now: Instant) {
+        let (every, count) = self.rules.tells.unwrap_or((self.rules.period, 1));
+        if self.timers_mut().tell > now || self.news.is_empty() {
             return;
         }
         self.timers_mut().tell = now.after(every);

@@ -16,6 +16,9 @@
 //! - An acceptance that nobody waits for any more is answered by Disconnect. Why: the other end has
 //!   a link that we do not have.
 //! - When both ask each other, the larger epoch stands. Why: one link, one number.
+//! - Who was told to join sends Join to a contact also when it is not alone any more, and makes
+//!   room for the answer. Why: others may have joined at it before it is in itself; with links
+//!   enough among each other they would stay an island.
 //! - A sampler is contacted now and then, and a node with fewer than half of its links, and nobody
 //!   left to ask, goes back to its contacts, politely unless it is alone. Why: islands with full
 //!   active views never notice that they are islands; and who comes back with high priority
@@ -155,6 +158,8 @@ pub struct HyParView {
     now: Instant,
     /// Whether the operator wants to be out.
     left: bool,
+    /// Whether a link with a contact has stood since the last Join, or none was named.
+    entered: bool,
     active: Vec<Link>,
     passive: PassiveView,
     samplers: Samplers,
@@ -195,6 +200,7 @@ impl HyParView {
             rng: rng.fork("hyparview"),
             now: Instant::START,
             left: false,
+            entered: true,
             active: Vec::new(),
             passive: PassiveView::new(rules.passive_max, rules.group_max, rules.locality),
             samplers,
@@ -240,7 +246,7 @@ impl HyParView {
     /// When to come with [`HyParViewInput::Timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let rejoin = if self.calls.len() == 0 { self.contacts.due() } else { None };
+        let rejoin = if self.may_ask_contact() { self.contacts.due() } else { None };
         [self.calls.deadline(), self.shuffle_due, rejoin].into_iter().flatten().min()
     }
 
@@ -270,6 +276,13 @@ impl HyParView {
         let others = contacts.into_iter().map(canonical).filter(|contact| *contact != self.own);
         self.contacts.set(others.collect());
         self.contacts.rest(&self.rules);
+        let contacts: Vec<_> = self.contacts.iter().collect();
+        self.entered = contacts.is_empty() || contacts.iter().any(|one| self.is_active(*one));
+        for contact in contacts {
+            if self.is_useful(contact) {
+                self.samplers.offer(contact);
+            }
+        }
         self.left = false;
     }
 
@@ -298,7 +311,7 @@ impl HyParView {
             call.phase = Phase::Asked { epoch };
             call.deadline = self.now.after(self.rules.reply_timeout);
             let message = match call.why {
-                Why::Rejoin if alone => HyParViewMessage::Join { epoch },
+                Why::Rejoin if alone || !self.entered => HyParViewMessage::Join { epoch },
                 Why::Adopt => HyParViewMessage::Neighbor { priority: Priority::High, epoch },
                 Why::Fill | Why::Rejoin => {
                     let priority = if alone { Priority::High } else { Priority::Low };
@@ -403,17 +416,23 @@ impl HyParView {
                 break;
             }
         }
-        if self.active.len() * 2 >= self.rules.active_max {
+        if self.entered && self.active.len() * 2 >= self.rules.active_max {
             self.contacts.rest(&self.rules);
-        } else if self.calls.len() == 0 {
+        } else if self.may_ask_contact() {
             let (active, own) = (&self.active, self.own);
             let known = |addr| addr == own || active.iter().any(|link| link.peer == addr);
-            let samplers = self.samplers.iter();
+            // What samplers know may be of our own island.
+            let samplers = self.samplers.iter().filter(|_| self.entered);
             let (rules, rng) = (&self.rules, &mut self.rng);
             if let Some(contact) = self.contacts.next(self.now, samplers, known, rules, rng) {
                 self.call(contact, Why::Rejoin);
             }
         }
+    }
+
+    /// Whether nothing is under way that must be waited for before a contact is asked.
+    fn may_ask_contact(&self) -> bool {
+        if self.entered { self.calls.len() == 0 } else { !self.calls.is_rejoining() }
     }
 
     /// Begins to ask for a link; whether it did.
@@ -437,6 +456,7 @@ impl HyParView {
         self.calls.remove(peer);
         self.passive.remove(peer);
         self.samplers.offer(peer);
+        self.entered |= self.contacts.iter().any(|contact| contact == peer);
         if self.active.is_empty() {
             // Whoever is new has an empty reserve until the first shuffle.
             self.shuffle_after(self.rules.shuffle_period / 8);

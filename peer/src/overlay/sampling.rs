@@ -107,6 +107,7 @@ pub enum SamplingOutput {
 }
 
 /// A question for a list that has no answer yet.
+#[derive(Debug)]
 struct Question {
     peer: SocketAddr,
     exchange: u32,
@@ -130,6 +131,7 @@ struct Question {
 /// let Some(SamplingOutput::Send { to, .. }) = node.poll_output() else { panic!("it asks") };
 /// assert_eq!(to, other);
 /// ```
+#[derive(Debug)]
 pub struct Sampling {
     rules: SamplingRules,
     own: SocketAddr,
@@ -219,6 +221,12 @@ impl Sampling {
     /// Those that count as neighbours: all of a one-way view, the linked ones of a two-way one.
     pub fn neighbours(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.members().map(|entry| entry.addr)
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn is_neighbour(&self, addr: SocketAddr) -> bool {
+        self.members().any(|entry| entry.addr == addr)
     }
 
     /// The same with the time since the last contact, as another node would be told it.

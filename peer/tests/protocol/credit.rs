@@ -79,7 +79,8 @@ fn taken(outputs: &[Out]) -> (u32, usize) {
         | Out::Close(..)
         | Out::Resolve(_)
         | Out::Opens(_)
-        | Out::Told(..) => None,
+        | Out::Told(..)
+        | Out::Datagram(..) => None,
     };
     let taken: Vec<usize> = outputs.iter().filter_map(bytes).collect();
     (taken.len() as u32, taken.iter().sum())

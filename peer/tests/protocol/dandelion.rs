@@ -69,7 +69,8 @@ pub(crate) fn sends(outputs: &[Out]) -> Vec<(Vec<ConnId>, Payload)> {
         | Out::ToChain(_)
         | Out::Resolve(_)
         | Out::Opens(_)
-        | Out::Told(..) => None,
+        | Out::Told(..)
+        | Out::Datagram(..) => None,
     };
     outputs.iter().filter_map(sent).collect()
 }

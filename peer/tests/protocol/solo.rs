@@ -31,6 +31,7 @@ pub(crate) enum Out {
     Resolve(Box<str>),
     Opens(ConnId),
     Told(Vec<u8>, Vec<u8>),
+    Datagram(SocketAddr, Vec<u8>),
 }
 
 impl From<Output> for Out {
@@ -42,7 +43,8 @@ impl From<Output> for Out {
             Output::ToChain(event) => Self::ToChain(event),
             Output::Resolve { name } => Self::Resolve(name),
             Output::Opens { conn } => Self::Opens(conn),
-            Output::Told { topic, data } => Self::Told(topic.to_vec(), data.to_vec()),
+            Output::Told { topic, data, .. } => Self::Told(topic.to_vec(), data.to_vec()),
+            Output::Datagram { to, bytes } => Self::Datagram(to, bytes),
         }
     }
 }
@@ -69,6 +71,7 @@ pub(crate) enum Recorded {
     FromChain(FromChain),
     Tip(ChainTip),
     Hold(SocketAddr),
+    Datagram(SocketAddr, Vec<u8>),
     Publish(Vec<u8>, Vec<u8>),
     Shutdown,
     Timeout,
@@ -98,6 +101,7 @@ impl Recorded {
             Input::FromChain(command) => Self::FromChain(command.clone()),
             Input::Tip(tip) => Self::Tip(*tip),
             Input::Hold { addr } => Self::Hold(*addr),
+            Input::Datagram { from, bytes } => Self::Datagram(*from, bytes.to_vec()),
             Input::Publish { topic, data } => Self::Publish(topic.to_vec(), data.to_vec()),
             Input::Shutdown => Self::Shutdown,
             Input::Timeout => Self::Timeout,
@@ -129,6 +133,7 @@ impl Recorded {
             Self::FromChain(command) => Input::FromChain(command.clone()),
             Self::Tip(tip) => Input::Tip(*tip),
             Self::Hold(addr) => Input::Hold { addr: *addr },
+            Self::Datagram(from, bytes) => Input::Datagram { from: *from, bytes },
             Self::Publish(topic, data) => Input::Publish { topic, data },
             Self::Shutdown => Input::Shutdown,
             Self::Timeout => Input::Timeout,
@@ -372,7 +377,8 @@ pub(crate) fn sent_kinds(outputs: &[Out]) -> Vec<Kind> {
         | Out::ToChain(_)
         | Out::Resolve(_)
         | Out::Opens(_)
-        | Out::Told(..) => None,
+        | Out::Told(..)
+        | Out::Datagram(..) => None,
     };
     outputs.iter().filter_map(kind).collect()
 }
@@ -382,9 +388,12 @@ pub(crate) fn recipients(output: &Out) -> Vec<ConnId> {
     match output {
         Out::Send(Recipients::One(conn), _) | Out::Close(conn, _) => vec![*conn],
         Out::Send(Recipients::Many(conns), _) => conns.clone(),
-        Out::Dial(_) | Out::ToChain(_) | Out::Resolve(_) | Out::Opens(_) | Out::Told(..) => {
-            Vec::new()
-        }
+        Out::Dial(_)
+        | Out::ToChain(_)
+        | Out::Resolve(_)
+        | Out::Opens(_)
+        | Out::Told(..)
+        | Out::Datagram(..) => Vec::new(),
     }
 }
 
@@ -396,7 +405,8 @@ pub(crate) fn closes(outputs: &[(Instant, Out)]) -> Vec<(Instant, ConnId, CloseR
         | Out::ToChain(_)
         | Out::Resolve(_)
         | Out::Opens(_)
-        | Out::Told(..) => None,
+        | Out::Told(..)
+        | Out::Datagram(..) => None,
     };
     outputs.iter().filter_map(close).collect()
 }

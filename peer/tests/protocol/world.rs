@@ -224,7 +224,7 @@ impl World {
                 self.nodes[node].closes.push(reason);
             }
             Out::ToChain(event) => self.nodes[node].events.push(event),
-            Out::Opens(_) | Out::Told(..) => {}
+            Out::Opens(_) | Out::Told(..) | Out::Datagram(..) => {}
             Out::Resolve(name) => {
                 let addrs = self.names.get(&name).cloned().unwrap_or_default();
                 self.feed(node, Input::Resolved { name, addrs });

@@ -401,7 +401,7 @@ mod tests {
             assert!(run.datagrams > 1.0, "{run:?}");
             run.until(1.0)
         };
-        assert!(time(0) < time(50));
+        assert!(time(0) < time(30));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl<S: Script> Network<S> {
             let conn = self.links[link].ends[side].conn;
             self.nodes[node].forget(conn);
         }
+        self.keep_recording(node);
         let node = &mut self.nodes[node];
         node.endpoint = None;
         node.life += 1;

@@ -1,6 +1,6 @@
 //! What can be seen of a network from outside, for those who judge a run.
 
-use peer::Config;
+use peer::{Config, ConnId, Endpoint};
 
 use super::{Network, NodeId, Script};
 use crate::digest::Digest;
@@ -45,11 +45,26 @@ impl<S: Script> Network<S> {
     /// number of the link, which no other ever has.
     #[must_use]
     pub fn standing(&self) -> Vec<(NodeId, NodeId, usize)> {
+        self.at_both_ends(|endpoint| {
+            let peers = endpoint.peers().filter(|peer| peer.established);
+            peers.map(|peer| peer.conn).collect()
+        })
+    }
+
+    /// Those of them that are links of the overlay at both ends.
+    #[must_use]
+    pub fn neighbouring(&self) -> Vec<(NodeId, NodeId, usize)> {
+        self.at_both_ends(|endpoint| endpoint.neighbours().map(|(_, conn)| conn).collect())
+    }
+
+    fn at_both_ends(
+        &self,
+        conns: impl Fn(&Endpoint) -> Vec<ConnId>,
+    ) -> Vec<(NodeId, NodeId, usize)> {
         let mut ends = vec![0_u8; self.links.len()];
         for node in &self.nodes {
-            let peers = node.endpoint.iter().flat_map(|endpoint| endpoint.peers());
-            for peer in peers.filter(|peer| peer.established) {
-                if let Some((link, _)) = node.link_of(peer.conn) {
+            for conn in node.endpoint.iter().flat_map(|endpoint| conns(endpoint)) {
+                if let Some((link, _)) = node.link_of(conn) {
                     ends[link] += 1;
                 }
             }

@@ -16,7 +16,7 @@ impl<S: Script> Network<S> {
     }
 
     /// Whether the process of this node stands still.
-    pub(super) fn is_paused(&self, node: NodeId) -> bool {
+    pub(crate) fn is_paused(&self, node: NodeId) -> bool {
         self.nodes[node].paused_until.is_some()
     }
 
@@ -48,6 +48,7 @@ impl<S: Script> Network<S> {
             Event::Wake { node }
             | Event::Command { node, .. }
             | Event::Unresolved { node, .. }
+            | Event::Datagram { to: node, .. }
             | Event::Dialed { from: node, .. }
             | Event::DialFailed { from: node, .. } => Some(*node),
             Event::Deliver { link, side, .. } | Event::Retry { link, side } => {

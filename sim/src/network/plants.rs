@@ -1,7 +1,7 @@
 //! Faults of the driver itself, planted to see that a swarm notices: no network does this, and no
 //! engine may.
 
-use codec::Payload;
+use codec::{Context, Kind, Message, Network as Protocol, Payload, PlumtreeMessage};
 
 use super::{Network, Script};
 use crate::traffic::SPREADING;
@@ -15,11 +15,14 @@ pub enum Plant {
     DoubleBytes,
     /// One connection in ten ends without a word to the endpoint.
     ConcealCloses,
+    /// One in ten of the requests with which a broadcast tree mends itself is lost.
+    LoseGrafts,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::LoseFrames, Self::DoubleBytes, Self::ConcealCloses];
+    pub const ALL: [Self; 4] =
+        [Self::LoseFrames, Self::DoubleBytes, Self::ConcealCloses, Self::LoseGrafts];
 
     /// Its name on a command line.
     #[must_use]
@@ -28,8 +31,18 @@ impl Plant {
             Self::LoseFrames => "lose-frames",
             Self::DoubleBytes => "double-bytes",
             Self::ConcealCloses => "conceal-closes",
+            Self::LoseGrafts => "lose-grafts",
         }
     }
+}
+
+fn is_graft(payload: &Payload) -> bool {
+    let context = Context { version: 0, network: &Protocol::DEV };
+    payload.kind() == Kind::Plumtree
+        && matches!(
+            Message::decode(Kind::Plumtree, payload.body(), &context),
+            Ok(Message::Plumtree(PlumtreeMessage::Graft { id: Some(_) }))
+        )
 }
 
 impl<S: Script> Network<S> {
@@ -39,9 +52,12 @@ impl<S: Script> Network<S> {
     }
 
     pub(super) fn loses(&mut self, payload: &Payload) -> bool {
-        self.plant == Some(Plant::LoseFrames)
-            && SPREADING.contains(&payload.kind())
-            && self.plants.chance(1, 100)
+        let of = match self.plant {
+            Some(Plant::LoseFrames) if SPREADING.contains(&payload.kind()) => 100,
+            Some(Plant::LoseGrafts) if is_graft(payload) => 10,
+            _ => return false,
+        };
+        self.plants.chance(1, of)
     }
 
     pub(super) fn doubles_byte(&mut self) -> bool {

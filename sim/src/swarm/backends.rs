@@ -21,8 +21,9 @@ use peer::{
 };
 
 use super::plan::{Act, Plan};
+use super::talk::Talk;
 use crate::dice;
-use crate::network::{Answers, NodeId, Script};
+use crate::network::{Answers, NodeId, Script, Told};
 
 /// Headers in one answer: few, so that catching up takes several.
 const HEADERS_MAX: usize = 16;
@@ -90,6 +91,8 @@ pub(super) struct Backends {
     pub(super) closes: u64,
     pub(super) put_off: u64,
     pub(super) missing: u64,
+    /// What is said about topics.
+    pub(super) talk: Talk,
     /// Whose story is told, and the story.
     pub(super) watched: Option<usize>,
     pub(super) story: Vec<String>,
@@ -112,6 +115,7 @@ impl Backends {
             closes: 0,
             put_off: 0,
             missing: 0,
+            talk: Talk::new(plan),
             watched: None,
             story: Vec::new(),
         }
@@ -157,6 +161,7 @@ impl Backends {
             Act::Transaction { bytes } | Act::Stem { bytes } | Act::Lie { bytes } => {
                 (Kind::Transaction, bytes)
             }
+            Act::Say { .. } => return, // no chain has to do with it
         };
         let number = self.entries.len();
         let mut body = vec![0; bytes.max(4)];
@@ -530,6 +535,7 @@ impl Script for Backends {
     }
 
     fn on_frame(&mut self, now: Instant, from: NodeId, to: NodeId, frame: &Payload) {
+        self.talk.on_frame(now, from, to, frame);
         let Some(watched) = self.watched.filter(|entry| *entry < self.entries.len()) else {
             return;
         };
@@ -541,7 +547,14 @@ impl Script for Backends {
         }
     }
 
+    fn on_told(&mut self, now: Instant, node: NodeId, told: &Told<'_>) {
+        if let Err(error) = self.talk.on_told(now, node, told) {
+            self.error(now, error);
+        }
+    }
+
     fn on_start(&mut self, _now: Instant, node: NodeId, answers: &mut Answers) {
+        self.talk.on_start(node);
         let tip = self.tip_of(node);
         let backend = &mut self.backends[node];
         backend.life += 1;

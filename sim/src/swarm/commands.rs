@@ -1,6 +1,7 @@
 //! Swarms from a command line. `Err` is what is to be said when a law did not hold.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -38,8 +39,8 @@ pub struct Swarm {
 #[derive(Args)]
 pub struct Replay {
     /// Which one.
-    #[arg(long)]
-    pub seed: u64,
+    #[arg(long, required_unless_present = "log")]
+    pub seed: Option<u64>,
     /// These of its faults alone, by their places; an empty list: none.
     #[arg(long, value_parser = places)]
     pub keep: Option<Places>,
@@ -49,6 +50,13 @@ pub struct Replay {
     /// Tell what becomes of this payload, by the number that a failure names it with.
     #[arg(long)]
     pub watch: Option<usize>,
+    /// Record each process of it, in files of this directory.
+    #[arg(long)]
+    pub record: Option<PathBuf>,
+    /// Not a swarm, but this recording of one process, an engine's or a swarm's: does it put out
+    /// the same again?
+    #[arg(long, conflicts_with_all = ["seed", "keep", "plant", "watch", "record"])]
+    pub log: Option<PathBuf>,
 }
 
 /// Places in a schedule of faults.
@@ -82,7 +90,8 @@ fn places(text: &str) -> Result<Places, String> {
 impl Replay {
     fn case(&self) -> Case {
         let keep = self.keep.as_ref().map(|places| places.0.clone());
-        Case { seed: self.seed, keep, plant: self.plant, watch: self.watch }
+        let (seed, record) = (self.seed.unwrap_or_default(), self.record.is_some());
+        Case { seed, keep, plant: self.plant, watch: self.watch, record }
     }
 }
 
@@ -118,8 +127,34 @@ pub fn swarm(parameters: &Swarm) -> Result<String, String> {
 ///
 /// The same, if it failed.
 pub fn replay(parameters: &Replay) -> Result<String, String> {
+    if let Some(path) = &parameters.log {
+        return replay_log(path);
+    }
     let run = parameters.case().run();
+    if let Some(directory) = &parameters.record {
+        write_recordings(&run, directory)?;
+    }
     if run.failure.is_none() { Ok(run.text()) } else { Err(run.text()) }
+}
+
+fn replay_log(path: &Path) -> Result<String, String> {
+    let told = |error: &dyn Display| format!("{}: {error}\n", path.display());
+    let recording = std::fs::read(path).map_err(|error| told(&error))?;
+    let peer::Replay { calls, outputs, lasted, is_cut } =
+        peer::replay(&recording).map_err(|error| told(&error))?;
+    let end = if is_cut { ", and the recording is cut off" } else { "" };
+    let lasted = lasted.as_secs_f64();
+    Ok(format!("{calls} calls in {lasted:.3} s have the same {outputs} outputs{end}\n"))
+}
+
+fn write_recordings(run: &Run, directory: &Path) -> Result<(), String> {
+    let told = |error| format!("{}: {error}\n", directory.display());
+    std::fs::create_dir_all(directory).map_err(told)?;
+    for (node, life, recording) in &run.recordings {
+        let path = directory.join(format!("node-{node}-life-{life}.recording"));
+        std::fs::write(path, recording).map_err(told)?;
+    }
+    Ok(())
 }
 
 /// Finds a small schedule that fails.
@@ -130,7 +165,7 @@ pub fn replay(parameters: &Replay) -> Result<String, String> {
 pub fn shrink(parameters: &Replay) -> Result<String, String> {
     match parameters.case().shrink() {
         Some(run) => Err(run.text()),
-        None => Ok(format!("seed {} does not fail\n", parameters.seed)),
+        None => Ok(format!("seed {} does not fail\n", parameters.case().seed)),
     }
 }
 

@@ -56,6 +56,10 @@ fn bounded(network: &Network<Backends>, node: NodeId) -> Result<(), String> {
     note("bytes of half frames", counts.assembly_bytes, config.assembly_bytes_max as u64)?;
     note("inbound peers", counts.inbound, u64::from(config.slots.inbound).min(others))?;
     note("outbound peers", counts.outbound, others)?;
+    let neighbours = endpoint.neighbours().count() as u64;
+    note("neighbours", neighbours, config.hyparview.active_max as u64)?;
+    let kept = endpoint.gossip_bytes() as u64;
+    note("bytes of messages of topics", kept, config.gossip_bytes_max as u64)?;
     let (new, tried) = endpoint.address_counts();
     note("addresses", (new + tried) as u64, others + 1)?;
     let memory = (config.memory_bytes() + BOOK_GROWTH_MAX) as u64;
@@ -81,6 +85,21 @@ pub(super) fn at_rest(network: &Network<Backends>) -> Result<(), String> {
         let (peers, connections) = (endpoint.peers().count(), network.connections(node));
         if peers != connections {
             return Err(format!("node {node} has {connections} connections and {peers} peers"));
+        }
+    }
+    known_at_both_ends(network)
+}
+
+/// Each link of the overlay is one at both ends.
+fn known_at_both_ends(network: &Network<Backends>) -> Result<(), String> {
+    let links = network.neighbouring();
+    for node in 0..network.len() {
+        let neighbours = network.endpoint(node).map_or(0, |endpoint| endpoint.neighbours().count());
+        let known = links.iter().filter(|(from, to, _)| *from == node || *to == node).count();
+        if known != neighbours {
+            return Err(format!(
+                "node {node} at rest has {neighbours} neighbours, and {known} of them know it"
+            ));
         }
     }
     Ok(())

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use codec::limits::GOSSIP_DATA_BYTES_MAX;
 use codec::{Capabilities, Network as Protocol};
-use peer::{Config, DandelionRules, Embargo, Policy, Rng, Scheme, Seed, UnixTime};
+use peer::gossip::PlumtreeRules;
+use peer::overlay::HyParViewRules;
+use peer::{Config, DandelionRules, Embargo, Gossip, Overlay, Policy, Rng, Scheme, Seed, UnixTime};
 
 use super::backends::Backends;
 use crate::dice;
@@ -22,6 +25,18 @@ const FAULTS_MAX: u64 = 24;
 
 /// Most things that are made while things go wrong.
 const ACTS_MAX: u64 = 40;
+
+/// Whether there is an overlay, and whether there is a tree: half of all swarms have neither.
+const TOPICS: [(u64, [bool; 2]); 4] =
+    [(5, [false, false]), (2, [false, true]), (1, [true, false]), (2, [true, true])];
+
+/// Most messages of topics while things go wrong, and the longest there can be.
+const SPEECHES_MAX: u64 = 60;
+const SPEECH_MAX: u64 = GOSSIP_DATA_BYTES_MAX as u64;
+
+/// Bytes of messages that are kept at least: more than what is said while the laws demand that all
+/// of it arrives.
+const KEPT_BYTES_LEAST: usize = 300_000;
 
 /// Longest embargo of a stem: short, so that a lost one shows before the run is over.
 pub(super) const EMBARGO_MAX: Duration = Duration::from_secs(12);
@@ -42,11 +57,20 @@ pub(super) enum Act {
     Lie {
         bytes: usize,
     },
+    /// A message of a topic.
+    Say {
+        bytes: usize,
+    },
 }
 
 /// A swarm, before it runs.
 pub(super) struct Plan {
     pub(super) configs: Vec<Config>,
+    /// Whether an overlay chooses links, whether messages of topics go along a tree, and whether
+    /// all nodes speak the extension, so that all can have part in both.
+    pub(super) overlay: bool,
+    pub(super) tree: bool,
+    pub(super) whole: bool,
     pub(super) model: Model,
     /// Whose chain lies, if one does: the last node, which nobody needs.
     pub(super) liar: Option<NodeId>,
@@ -92,15 +116,29 @@ impl Plan {
         let later_one_in = rng.chance(1, 3).then(|| between(&mut rng, [5, 50]));
         let slowest = weighted(&mut rng, &[(2, 5), (2, 100), (1, 2_000)]);
         let paces = (0..nodes).map(|_| within(&mut rng, Duration::from_millis(slowest))).collect();
+        let mut configs = configs(nodes, liar, &mut root.fork("configs"));
+        let mut topics = root.fork("topics");
+        let [overlay, tree] = weighted(&mut topics, &TOPICS);
+        if overlay || tree {
+            speak(&mut configs, [overlay, tree], &mut topics);
+        }
+        let mut acts = acts(nodes, liar, active, &mut root.fork("acts"));
+        if tree {
+            acts.extend(speeches(nodes, active, &mut topics));
+            acts.sort_by_key(|(at, ..)| *at);
+        }
         Self {
-            configs: configs(nodes, liar, &mut root.fork("configs")),
+            overlay,
+            tree,
+            whole: configs.iter().all(|config| config.extension),
+            configs,
             model: model(&mut root.fork("model")),
             liar,
             later_one_in,
             paces,
             active,
             faults: faults(nodes, active, &mut root.fork("faults")),
-            acts: acts(nodes, liar, active, &mut root.fork("acts")),
+            acts,
         }
     }
 }
@@ -121,6 +159,7 @@ fn model(rng: &mut Rng) -> Model {
         cuts: weighted(rng, &cuts),
         credits: weighted(rng, &[(2, Credits::Ample), (1, Credits::Random)]),
         queue_bytes_max: weighted(rng, &[(3, 10 << 20), (1, 300_000)]),
+        ..Model::default()
     }
 }
 
@@ -160,6 +199,56 @@ fn configs(nodes: usize, liar: Option<NodeId>, rng: &mut Rng) -> Vec<Config> {
         config
     };
     (0..nodes).map(config).collect()
+}
+
+/// Has all take part in an overlay, in a tree, or in both, by rules that are far apart: timers that
+/// ask too soon and such that ask late, small views, little that is kept.
+fn speak(configs: &mut [Config], [overlay, tree]: [bool; 2], rng: &mut Rng) {
+    let ms = Duration::from_millis;
+    let active_max = between(rng, [3, 7]) as usize;
+    let shuffle_period = Duration::from_secs(between(rng, [5, 60]));
+    let sampler_every = between(rng, [2, 20]) as u32;
+    let hyparview =
+        HyParViewRules { shuffle_period, sampler_every, ..HyParViewRules::sized(active_max) };
+    let plumtree = PlumtreeRules {
+        graft_after: ms(weighted(rng, &[(2, 20), (1, 100), (2, 500), (1, 2_000)])),
+        graft_again_after: ms(weighted(rng, &[(1, 20), (2, 200)])),
+        announce_after: ms(weighted(rng, &[(3, 5), (1, 0), (1, 100)])),
+        shorten_by: weighted(rng, &[(3, None), (1, Some(1)), (1, Some(4))]),
+        ..PlumtreeRules::default()
+    };
+    let gossip_bytes_max = weighted(rng, &[(2, 8 << 20), (1, KEPT_BYTES_LEAST)]);
+    let whole = rng.chance(3, 4);
+    if overlay && configs[0].seeds.is_empty() {
+        // Who knows nobody can only wait for others, who may find each other without it.
+        configs[0].connect = vec![Network::<Backends>::addr(1, configs[0].network.port)];
+    }
+    for (node, config) in configs.iter_mut().enumerate() {
+        config.advertised = Network::<Backends>::addr(node, config.network.port);
+        config.extension |= whole;
+        (config.hyparview, config.plumtree) = (hyparview, plumtree);
+        config.gossip_bytes_max = gossip_bytes_max;
+        if overlay {
+            config.overlay = Overlay::HyParView;
+        }
+        if tree {
+            config.gossip = Gossip::Tree;
+        }
+    }
+}
+
+fn speeches(
+    nodes: usize,
+    active: Duration,
+    rng: &mut Rng,
+) -> impl Iterator<Item = (Duration, NodeId, Act)> {
+    let count = 1 + rng.below(SPEECHES_MAX);
+    (0..count).map(move |_| {
+        let bytes =
+            weighted(rng, &[(6, [4, 1_000]), (2, [1_000, 20_000]), (1, [SPEECH_MAX, SPEECH_MAX])]);
+        let bytes = between(rng, bytes) as usize;
+        (within(rng, active), rng.below(nodes as u64) as usize, Act::Say { bytes })
+    })
 }
 
 fn dials(nodes: usize, liar: Option<NodeId>, rng: &mut Rng) -> Vec<Vec<NodeId>> {

@@ -235,6 +235,6 @@ fn a_second_return_is_noticed() {
     script.receive(socket, b"x");
     turn(&mut io, [recv(socket)]);
     for _ in 0..2 {
-        io.give_back(Lease { group: Group::Small, buffer: 0, bytes: 1 });
+        io.give_back(Lease { group: Group::Small, buffer: 0, start: 0, bytes: 1 });
     }
 }

@@ -202,7 +202,7 @@ impl Running {
 }
 
 /// Where a peer listens: on loopback the name of its engine.
-fn name(peer: &PeerInfo) -> Option<SocketAddr> {
+pub(super) fn name(peer: &PeerInfo) -> Option<SocketAddr> {
     match peer.direction {
         Direction::Outbound => Some(peer.addr),
         Direction::Inbound => peer.listening_port.map(|port| SocketAddr::new(peer.addr.ip(), port)),

@@ -1,4 +1,5 @@
-//! Many engines on loopback: they find each other, a share of them is killed, one comes back.
+//! Many engines on loopback: they find each other, a share of them is killed, one comes back. Then
+//! as many spread messages ([`spread`]).
 //!
 //! The engines live in processes of their own (this program again, with a hidden subcommand); those
 //! to be killed in others than those that are to live on. This process only looks. Invariant: the
@@ -10,6 +11,7 @@ mod page;
 mod processes;
 mod profile;
 mod report;
+pub(crate) mod spread;
 mod words;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::flags::Cluster;
+use crate::flags::{Cluster, Part};
 use graph::{Living, Point, point};
 pub(crate) use host::run as run_engines;
 use processes::Processes;
@@ -78,16 +80,41 @@ impl Condition {
 
 /// Runs the cluster and reports; `Err` is what kept it from running.
 pub(crate) fn run(flags: &Cluster, told_to_stop: &AtomicBool) -> Result<Report, String> {
+    flags.spread.prepare()?;
     let files = flags.reports.prepare("cluster")?;
-    let mut run = Run::new(flags, told_to_stop)?;
-    run.all_phases()?;
-    run.end()?;
-    let mut report = run.report;
+    let mut report = match flags.only {
+        Some(Part::Spread) => Report::new(flags.engines, 0, &[]),
+        Some(Part::Heal) | None => heal(flags, told_to_stop)?,
+    };
+    let mut log = None;
+    if flags.only != Some(Part::Heal) && !report.is_interrupted {
+        let outcome = spread::run(&flags.spread, flags.engines, told_to_stop)?;
+        report.is_interrupted |= outcome.is_interrupted;
+        outcome.faults.into_iter().for_each(|fault| report.error(fault));
+        let missing: u64 = outcome.figures.iter().map(|run| run.missing).sum();
+        if missing > 0 && flags.spread.inject.is_empty() && !report.is_interrupted {
+            report.error(format!("{missing} messages never came, and nothing had gone wrong"));
+        }
+        report.spread = outcome.figures;
+        log = Some(outcome.log);
+    }
     report.conclude();
     print!("{}", report.table());
     files.write(&report, page::page(&report))?;
     println!("  reports: {files}");
+    if let Some(log) = log {
+        let log = log.display();
+        println!("  simulated: cargo run --release --bin sim -- cluster --log {log}");
+    }
     Ok(report)
+}
+
+/// The first part.
+fn heal(flags: &Cluster, told_to_stop: &AtomicBool) -> Result<Report, String> {
+    let mut run = Run::new(flags, told_to_stop)?;
+    run.all_phases()?;
+    run.end()?;
+    Ok(run.report)
 }
 
 /// The exit code of a report.

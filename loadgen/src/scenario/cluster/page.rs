@@ -18,14 +18,36 @@ pub(super) fn page(report: &Report) -> Result<String, String> {
     let _ = write!(
         out,
         "<h1>A cluster of {} engines</h1>\
-         <p class=\"sub\">in {} processes on loopback, each with a store of its own</p>\
+         <p class=\"sub\">on loopback</p>\
          <p class=\"verdict {}\">{}</p>",
         report.engines,
-        report.processes,
         if report.verdict == "passed" { "passed" } else { "failed" },
         escaped(report.verdict),
     );
     list(&mut out, "What went wrong", &report.errors);
+    if !report.phases.is_empty() {
+        healing(&mut out, report)?;
+    }
+    if let Some(figures) = report.spread.first() {
+        figure(
+            &mut out,
+            "Engines that know a message, over time, first run",
+            who_knows(&figures.curve)?,
+        );
+    }
+    out.push_str("<h2>All figures</h2><table>");
+    let closed = report.closed_by_cause.iter();
+    let closed = closed.map(|(cause, count)| (format!("closed: {cause}"), count.to_string()));
+    let profile = report.profile.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    for (name, value) in report.rows().into_iter().chain(profile).chain(closed) {
+        let _ = write!(out, "<tr><td>{}</td><td>{}</td></tr>", escaped(&name), escaped(&value));
+    }
+    out.push_str("</table>");
+    Ok(document(&format!("cluster: {}", report.verdict), &out))
+}
+
+/// The first part: they find each other, and find each other again.
+fn healing(out: &mut String, report: &Report) -> Result<(), String> {
     out.push_str("<div class=\"key\">");
     for phase in &report.phases {
         let seconds = phase.seconds;
@@ -39,21 +61,13 @@ pub(super) fn page(report: &Report) -> Result<String, String> {
     let parts = |point: &Point| Some(f64::from(point.components));
     let known = |point: &Point| Some(point.addresses_mean);
     let samples = &report.samples;
-    figure(&mut out, "Engines with their outbound peers", over_time(samples, "engines", met)?);
-    figure(&mut out, "Parts of the network", over_time(samples, "parts", parts)?);
-    figure(&mut out, "Dead addresses in all books", over_time(samples, "addresses", dead)?);
-    figure(&mut out, "Addresses in a book, mean", over_time(samples, "addresses", known)?);
-    figure(&mut out, "Peers of an engine, formed", histogram(&report.formed)?);
-    figure(&mut out, "Peers of an engine, healed", histogram(&report.healed)?);
-    out.push_str("<h2>All figures</h2><table>");
-    let closed = report.closed_by_cause.iter();
-    let closed = closed.map(|(cause, count)| (format!("closed: {cause}"), count.to_string()));
-    let profile = report.profile.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-    for (name, value) in report.rows().into_iter().chain(profile).chain(closed) {
-        let _ = write!(out, "<tr><td>{}</td><td>{}</td></tr>", escaped(&name), escaped(&value));
-    }
-    out.push_str("</table>");
-    Ok(document(&format!("cluster: {}", report.verdict), &out))
+    figure(out, "Engines with their outbound peers", over_time(samples, "engines", met)?);
+    figure(out, "Parts of the network", over_time(samples, "parts", parts)?);
+    figure(out, "Dead addresses in all books", over_time(samples, "addresses", dead)?);
+    figure(out, "Addresses in a book, mean", over_time(samples, "addresses", known)?);
+    figure(out, "Peers of an engine, formed", histogram(&report.formed)?);
+    figure(out, "Peers of an engine, healed", histogram(&report.healed)?);
+    Ok(())
 }
 
 /// A line over the whole run; `None` where nothing was measured.
@@ -68,6 +82,15 @@ fn over_time(
     let top = points.iter().map(|point| point.1).fold(1.0, f64::max) * 1.1;
     let area = Area { x: (0.0, last.seconds), y: (0.0, top), x_name: "time, s", y_name: unit };
     chart(&area, points, &|x| format!("{x:.0}"), &short).map(Some)
+}
+
+/// The share of the engines that know a message, over the time since it was said.
+fn who_knows(curve: &[(f64, f64)]) -> Result<Option<String>, String> {
+    let (Some(last), true) = (curve.last(), curve.len() > 1) else { return Ok(None) };
+    let points = curve.iter().map(|(ms, share)| (*ms, 100.0 * share)).collect();
+    let (x_name, y_name) = ("milliseconds since it was said", "percent of the engines");
+    let area = Area { x: (0.0, last.0), y: (0.0, 105.0), x_name, y_name };
+    chart(&area, points, &short, &short).map(Some)
 }
 
 /// How many engines have so many peers.
@@ -115,6 +138,7 @@ fn draw(svg: &mut String, counts: &BTreeMap<u32, u32>) -> Result<(), Box<dyn std
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::cluster::report::Phase;
 
     #[test]
     fn a_page_is_one_file_with_its_charts() {
@@ -124,6 +148,8 @@ mod tests {
         let addr = "127.0.0.1:1".parse().unwrap();
         report.formed =
             vec![EngineRow { engine: 0, addr, degree: 2, outbound: 1, new: 0, tried: 2 }];
+        let conditions = BTreeMap::from([("all connected", Some(1.0))]);
+        report.phases.push(Phase::new("form", 0.0, 60.0, conditions));
         report.error("a <b> & more");
         report.conclude();
         let page = page(&report).unwrap();

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::graph::{Point, degree};
+use super::spread::Figures;
 use super::words::{Footprint, Sight};
 use crate::report::grouped;
 
@@ -105,6 +106,8 @@ pub(crate) struct Report {
     pub(super) closed_by_cause: BTreeMap<String, u64>,
     pub(super) formed: Vec<EngineRow>,
     pub(super) healed: Vec<EngineRow>,
+    /// What became of messages, in each run in which any were spread.
+    pub(super) spread: Vec<Figures>,
     pub(super) errors: Vec<String>,
     pub(super) samples: Vec<Point>,
     /// When the phase that comes now began, if something was done for it.
@@ -137,6 +140,7 @@ impl Report {
             closed_by_cause: BTreeMap::new(),
             formed: Vec::new(),
             healed: Vec::new(),
+            spread: Vec::new(),
             errors: Vec::new(),
             samples: Vec::new(),
             begun: None,
@@ -180,8 +184,16 @@ impl Report {
 
     /// The figures as rows of a table: name, value with unit.
     pub(super) fn rows(&self) -> Vec<(String, String)> {
+        let mut rows = vec![("verdict".into(), self.verdict.into())];
+        if !self.phases.is_empty() {
+            rows.extend(self.heal_rows());
+        }
+        rows.extend(spread_rows(&self.spread));
+        rows
+    }
+
+    fn heal_rows(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = vec![
-            ("verdict".into(), self.verdict.into()),
             ("engines".into(), grouped(u64::from(self.engines))),
             ("killed".into(), grouped(self.killed)),
             ("processes".into(), grouped(self.processes)),
@@ -221,6 +233,30 @@ impl Report {
         self.errors.iter().for_each(|error| row("ERROR", error));
         out
     }
+}
+
+/// What became of messages, run by run.
+fn spread_rows(runs: &[Figures]) -> Vec<(String, String)> {
+    if runs.is_empty() {
+        return Vec::new();
+    }
+    let ms = |ms: f64| format!("{ms:.2} ms");
+    let hops = |hops: Option<f64>| hops.map_or_else(|| "-".into(), |hops| format!("{hops:.2}"));
+    let each = |figure: &dyn Fn(&Figures) -> String| {
+        runs.iter().map(figure).collect::<Vec<_>>().join(", ")
+    };
+    let rows = [
+        ("engines", each(&|it| it.engines.to_string())),
+        ("of these to the end", each(&|it| it.living.to_string())),
+        ("messages", each(&|it| it.messages.to_string())),
+        ("deliveries", each(&|it| it.delivered.to_string())),
+        ("missing", each(&|it| it.missing.to_string())),
+        ("links that a message came over, mean", each(&|it| hops(it.hops_mean))),
+        ("duplicates for each delivery", each(&|it| format!("{:.4}", it.duplicates))),
+        ("until 99 % know, median", each(&|it| ms(it.ms_to_most))),
+        ("until all know, median", each(&|it| ms(it.ms_to_all))),
+    ];
+    rows.into_iter().map(|(name, value)| (format!("spread: {name}"), value)).collect()
 }
 
 /// Fewest, mean and most peers.

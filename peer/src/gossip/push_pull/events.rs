@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use codec::datagram::{Event, EventId};
 
@@ -30,39 +31,74 @@ impl Happening {
     }
 }
 
-/// The events that are remembered, at most so many.
+/// The events that are remembered, at most so many, and the ids of those that were.
 #[derive(Debug)]
 pub(super) struct Events {
     max: usize,
+    /// How long an event is remembered.
+    span: Duration,
     by_id: BTreeMap<EventId, Happening>,
     /// By age, each with the time at which it is forgotten.
     by_age: VecDeque<(Instant, EventId)>,
+    /// Ids of those that were forgotten, since others who heard them later still tell of them.
+    past: BTreeSet<EventId>,
+    /// The same by age, each with the time at which nobody tells of it any more.
+    past_by_age: VecDeque<(Instant, EventId)>,
 }
 
+/// So many times as long as an event is its id known after it. Once: whoever hears of an event
+/// within that time tells of it as long. Twice: for those who hear it of them.
+const PAST_SPANS: u32 = 2;
+
+/// Ids of the past at most, for each event that may be remembered.
+const PAST_PER_EVENT: usize = 4;
+
 impl Events {
-    pub(super) const fn new(max: usize) -> Self {
-        Self { max, by_id: BTreeMap::new(), by_age: VecDeque::new() }
+    pub(super) const fn new(max: usize, span: Duration) -> Self {
+        Self {
+            max,
+            span,
+            by_id: BTreeMap::new(),
+            by_age: VecDeque::new(),
+            past: BTreeSet::new(),
+            past_by_age: VecDeque::new(),
+        }
+    }
+
+    /// Whether it happened already.
+    pub(super) fn is_known(&self, id: &EventId) -> bool {
+        self.by_id.contains_key(id) || self.past.contains(id)
     }
 
     pub(super) fn get(&self, id: &EventId) -> Option<&Happening> {
         self.by_id.get(id)
     }
 
-    /// Remembers it until then; which one had to make room.
-    pub(super) fn add(&mut self, id: EventId, event: Happening, until: Instant) -> Option<EventId> {
+    /// Remembers it; which one had to make room.
+    pub(super) fn add(&mut self, id: EventId, event: Happening, now: Instant) -> Option<EventId> {
         self.by_id.insert(id, event);
-        self.by_age.push_back((until, id));
+        self.by_age.push_back((now.after(self.span), id));
         if self.by_id.len() > self.max { self.forget() } else { None }
     }
 
     /// Forgets the oldest, if its time has come.
     pub(super) fn forget_due(&mut self, now: Instant) -> Option<EventId> {
+        while let Some((_, id)) = self.past_by_age.pop_front_if(|(until, _)| *until <= now) {
+            self.past.remove(&id);
+        }
         if self.deadline()? <= now { self.forget() } else { None }
     }
 
     fn forget(&mut self) -> Option<EventId> {
-        let (_, id) = self.by_age.pop_front()?;
+        let (until, id) = self.by_age.pop_front()?;
         self.by_id.remove(&id);
+        self.past.insert(id);
+        self.past_by_age.push_back((until.after(self.span * PAST_SPANS), id));
+        if self.past_by_age.len() > PAST_PER_EVENT * self.max
+            && let Some((_, oldest)) = self.past_by_age.pop_front()
+        {
+            self.past.remove(&oldest);
+        }
         Some(id)
     }
 
@@ -78,5 +114,42 @@ impl Events {
     /// The newest so many of which somebody said nothing, newest first.
     pub(super) fn lacking(&self, known: &BTreeSet<EventId>, window: usize) -> Vec<EventId> {
         self.newest().take(window).filter(|id| !known.contains(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> EventId {
+        Event { nonce: number, topic: b"", data: b"" }.id()
+    }
+
+    fn happening(number: u64) -> Happening {
+        Happening::of(&Event { nonce: number, topic: b"", data: b"" })
+    }
+
+    const SPAN: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_was_forgotten_is_known_for_two_spans_more() {
+        let mut events = Events::new(4, SPAN);
+        events.add(id(1), happening(1), Instant::START);
+        let at = Instant::START.after(SPAN);
+        assert_eq!(events.forget_due(at), Some(id(1)));
+        assert_eq!((events.get(&id(1)), events.is_known(&id(1))), (None, true));
+        let at = at.after(SPAN * PAST_SPANS);
+        assert_eq!((events.forget_due(at), events.is_known(&id(1))), (None, false));
+    }
+
+    #[test]
+    fn the_past_is_bounded() {
+        let mut events = Events::new(2, SPAN);
+        for number in 0..50 {
+            events.add(id(number), happening(number), Instant::START);
+        }
+        assert_eq!((events.by_id.len(), events.past.len()), (2, 2 * PAST_PER_EVENT));
+        let known = (0..50).filter(|number| events.is_known(&id(*number)));
+        assert!(known.eq(40..50));
     }
 }

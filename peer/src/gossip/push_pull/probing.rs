@@ -91,6 +91,9 @@ impl PushPull {
         let wait = self.rules.period * (1 + self.probing.health);
         let timeout = self.rules.timeout * (1 + self.probing.health);
         self.timers_mut().probe = now.after(wait);
+        if self.rules.tells.is_none() {
+            self.timers_mut().tell = now.after(self.rules.period);
+        }
         let Some(target) = self.next_target() else {
             self.joined = false;
             return self.knock(now);

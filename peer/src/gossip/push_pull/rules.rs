@@ -7,8 +7,13 @@ use std::time::Duration;
 pub enum Rides {
     /// On probes, which this machine sends of its own accord.
     Probes,
-    /// On what the application sends anyway, and never alone: this machine sends nothing, and a
-    /// node that nobody talks to learns nothing.
+    /// On what the application sends anyway, and never alone: this machine sends nothing.
+    ///
+    /// Nothing is repaired then. There is no comparison of what is known, so that an event goes as
+    /// far as its λ·⌈log10(n + 1)⌉ copies and no further: an idle node, which nobody talks to while
+    /// the event is told, never learns of it, however much is said later. Nor is anybody found
+    /// dead, and there is no member but those who spoke or were spoken of. For hints that may be
+    /// missed.
     Application,
 }
 
@@ -34,7 +39,8 @@ pub struct PushPullRules {
     /// waits (Lifeguard). 8.
     pub health_max: u32,
     /// Besides probes, news are told to so many members, so often. 3 each 200 ms in memberlist;
-    /// `None`: on probes alone, which is what a probe a period costs anyway.
+    /// `None`: on probes alone, which is what a probe a period costs anyway; a node that probes
+    /// less often, because it hears others badly, still tells somebody a period.
     pub tells: Option<(Duration, usize)>,
     /// From one comparison of what is known to the next, with one member: what makes sure that
     /// everybody learns everything. 30 s.
@@ -44,7 +50,8 @@ pub struct PushPullRules {
     pub recall_period: Duration,
     /// How long the dead are remembered, so that old news do not revive them. 24 h, foca's.
     pub remember_dead: Duration,
-    /// How long an event is remembered and told to those who lack it: two comparisons.
+    /// How long an event is remembered and told to those who lack it: two comparisons. Its id is
+    /// known three times as long, since those who heard it later still tell of it.
     pub remember_events: Duration,
     /// Members at most, the dead included; beyond it the longest dead makes room, and if there is
     /// none a newcomer is passed over. At about 200 bytes each: 3 MB.
@@ -52,7 +59,11 @@ pub struct PushPullRules {
     /// Events remembered at most, at about 1.2 kB each: 5 MB.
     pub events_max: usize,
     /// How many members there are, where this node knows only some of them; `None`: as many as it
-    /// knows. It decides how often news are told.
+    /// knows. It decides how often news are told, and how long a suspect has.
+    ///
+    /// That all learn everything holds where acquaintance is mutual, as it is where everybody has
+    /// places enough. Who has no place for a member is told things by it, and answers it, but asks
+    /// it nothing, tells it nothing and does not miss it when it is dead.
     pub cluster_size: Option<usize>,
 }
 

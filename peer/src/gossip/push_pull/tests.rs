@@ -299,6 +299,68 @@ fn who_echoed_nothing_gets_little() {
     assert!(now > Instant::START.after(secs(30)));
 }
 
+/// Where news rode on probes alone, a node that heard others badly told its news as seldom as it
+/// probed: loss made them slow twice.
+#[test]
+fn who_hears_badly_probes_seldom_and_tells_as_often_as_ever() {
+    let rules = PushPullRules { tells: None, ..PushPullRules::default() };
+    let mut ours = machine(&rules, 0, 1);
+    let mut now = Instant::START;
+    let echo = ours.token(addr(1), epoch(now));
+    let bytes = Datagram { token: 9, echo, ..empty() }.seal(&KEY);
+    ours.handle(now, Input::Datagram { from: addr(1), bytes: &bytes });
+    ours.probing.health = 8;
+    // The first probe of this health; from now on there are nine seconds between two.
+    now = now.after(secs(1));
+    ours.handle(now, Input::Timeout);
+    while ours.poll_output().is_some() {}
+    ours.publish(now, b"topic", b"data").unwrap();
+    let (end, mut tells, mut probes) = (now.after(secs(6)), 0, 0);
+    while let Some(due) = ours.poll_timeout().filter(|due| *due <= end) {
+        ours.handle(due, Input::Timeout);
+        while let Some(output) = ours.poll_output() {
+            let Output::Send { to, bytes } = output else { continue };
+            let datagram = Datagram::open(&KEY, &bytes).unwrap();
+            assert_eq!(to, addr(1));
+            probes += usize::from(matches!(datagram.call, Call::Ping { .. }));
+            tells += datagram.news.iter().filter(|news| matches!(news, News::Event(_))).count();
+        }
+    }
+    assert_eq!((tells, probes), (rules.times(2) as usize, 0));
+}
+
+/// Who had no place for us never gave our token back, was never believed to be at its address, and
+/// so was never told anything.
+#[test]
+fn who_has_no_place_for_us_shows_where_it_is_all_the_same() {
+    let full = PushPullRules { members_max: 1, ..PushPullRules::default() };
+    let [mut ours, mut theirs] =
+        [(0, &PushPullRules::default()), (1, &full)].map(|(node, rules)| machine(rules, node, 1));
+    let now = Instant::START;
+    let bytes = empty().seal(&KEY);
+    theirs.handle(now, Input::Datagram { from: addr(2), bytes: &bytes });
+    ours.handle(now, Input::Join { contacts: &[addr(1)] });
+    for _ in 0..4 {
+        let from_ours: Vec<_> = std::iter::from_fn(|| ours.poll_output()).collect();
+        for output in from_ours {
+            if let Output::Send { to, bytes } = output
+                && to == addr(1)
+            {
+                theirs.handle(now, Input::Datagram { from: addr(0), bytes: &bytes });
+            }
+        }
+        while let Some(output) = theirs.poll_output() {
+            if let Output::Send { to, bytes } = output
+                && to == addr(0)
+            {
+                ours.handle(now, Input::Datagram { from: addr(1), bytes: &bytes });
+            }
+        }
+    }
+    assert!(theirs.members().all(|(member, _)| member != addr(0)));
+    assert!(ours.members.get(&addr(1)).unwrap().proven);
+}
+
 fn empty() -> Datagram<'static> {
     let news = NewsList::default();
     Datagram { incarnation: 1, token: 1, echo: 0, call: Call::Tell, news }

@@ -26,7 +26,7 @@ const LETTERS_MAX: usize = 8;
 pub(super) enum Why {
     /// There is a free place.
     Fill,
-    /// Too few links stand, and the passive view is exhausted.
+    /// We are not in yet, or too few links stand and the passive view is exhausted.
     Rejoin,
     /// A newcomer to be taken in, or a sampler to be visited: room is made for it.
     Adopt,
@@ -66,6 +66,11 @@ impl Calls {
     /// Requests for a link under way.
     pub(super) const fn len(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether a contact is asked now.
+    pub(super) fn is_rejoining(&self) -> bool {
+        self.calls.iter().any(|call| call.why == Why::Rejoin)
     }
 
     /// Whether one more may begin.

@@ -37,6 +37,10 @@ impl Contacts {
         self.sweep.clear();
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addrs.iter().copied()
+    }
+
     /// Links enough stand.
     pub(super) const fn rest(&mut self, rules: &HyParViewRules) {
         self.due = None;

@@ -97,7 +97,8 @@ impl HyParView {
     fn on_accepted(&mut self, from: SocketAddr, epoch: u64) {
         if let Some(why) = self.take_call(from, epoch) {
             let has_room = self.active.len() < self.rules.active_max;
-            if self.is_active(from) || (!has_room && why != Why::Adopt) {
+            let makes_room = why == Why::Adopt || (why == Why::Rejoin && !self.entered);
+            if self.is_active(from) || !(has_room || makes_room) {
                 self.send(from, HyParViewMessage::Disconnect { alive: true, epoch });
                 return;
             }
@@ -117,8 +118,12 @@ impl HyParView {
     }
 
     fn on_refused(&mut self, from: SocketAddr, epoch: u64) {
-        if self.take_call(from, epoch).is_some() {
+        if let Some(why) = self.take_call(from, epoch) {
             self.refusals += 1;
+            if why == Why::Rejoin {
+                // It may be the only one that we know outside of an island.
+                self.reserve(from, &mut Vec::new());
+            }
             self.passive.rest(from);
         }
     }

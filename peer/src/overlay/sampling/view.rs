@@ -60,6 +60,7 @@ pub(super) const fn before(now: Instant, age_ms: u32) -> i64 {
 }
 
 /// The members, in no order that means anything.
+#[derive(Debug)]
 pub(super) struct View {
     pub(super) entries: Vec<Entry>,
     /// Those that had to go, until the machine has told them.

@@ -95,7 +95,11 @@ impl House {
                 }
                 Out::Close(conn, _) => self.seen.push((now, conn, Seen::Closed)),
                 Out::ToChain(event) => self.on_event(event),
-                Out::Opens(_) | Out::Told(..) | Out::Dial(_) | Out::Resolve(_) => {}
+                Out::Opens(_)
+                | Out::Told(..)
+                | Out::Datagram(..)
+                | Out::Dial(_)
+                | Out::Resolve(_) => {}
             }
         }
         for event in told(&mut self.solo) {

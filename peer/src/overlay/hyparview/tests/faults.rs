@@ -24,7 +24,7 @@ fn an_acceptance_that_nobody_waits_for_is_taken_back() {
 #[test]
 fn with_fewer_than_half_of_its_links_a_node_goes_back_to_its_contacts() {
     let mut alone = Alone::linked(5);
-    alone.join([100, 101, 102]);
+    alone.join([5, 100, 101, 102]);
     for n in 1..=2 {
         assert_eq!(alone.lost(n), [down(n)], "three are enough to wait");
     }
@@ -112,13 +112,45 @@ fn a_neighbour_that_joins_again_is_answered_and_carried_nowhere() {
 #[test]
 fn who_has_a_link_left_comes_back_with_low_priority() {
     let mut alone = Alone::linked(1);
-    let contact = dialed(&alone.join([100]));
+    let contact = dialed(&alone.join([1, 100]));
     assert_eq!(contact, [addr(100)]);
     let asked = alone.connected(100);
     let epoch = epoch_of(&asked);
     assert_eq!(asked, [send(100, Neighbor { priority: Priority::Low, epoch })]);
     let refused = alone.hear(100, NeighborReply { accepted: false, epoch });
     assert_eq!(refused, [close(100)], "and it is left alone for a while");
+}
+
+/// Who was joined at before its own contact had answered had links enough, and never came in: it
+/// and those who had joined at it stayed an island.
+#[test]
+fn who_is_not_in_yet_joins_however_many_joined_at_it() {
+    let mut alone = Alone::new();
+    assert_eq!(alone.join([100]), [dial(100)]);
+    for n in 1..=5 {
+        alone.hear(n, Join { epoch: n.into() });
+    }
+    assert_eq!(alone.active().len(), 5);
+    let epoch = epoch_of(&alone.connected(100));
+    let outputs = alone.hear(100, NeighborReply { accepted: true, epoch });
+    assert!(outputs.contains(&up(100)), "one of the five makes room: {outputs:?}");
+    assert_eq!(alone.active().len(), 5);
+    // A contact that is not there is asked again; who is in asks nobody.
+    assert_eq!(dialed(&alone.wait(secs(3_600))), []);
+    assert_eq!(dialed(&alone.join([101])), [addr(101)]);
+    alone.feed(HyParViewInput::DialFailed { peer: addr(101) });
+    assert_eq!(dialed(&alone.wait(secs(2))), [addr(101)]);
+}
+
+/// The only address that an island knew of the others was asked once and forgotten.
+#[test]
+fn a_contact_that_refuses_is_remembered() {
+    let mut alone = Alone::linked(1);
+    alone.join([1, 100]);
+    assert!(alone.node.samplers().iter().any(|kept| kept == addr(100)));
+    let epoch = epoch_of(&alone.connected(100));
+    alone.hear(100, NeighborReply { accepted: false, epoch });
+    assert!(alone.is_reserve(100));
 }
 
 /// A late reply added a peer that had been lost meanwhile.

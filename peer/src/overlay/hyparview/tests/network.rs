@@ -71,6 +71,23 @@ fn a_small_network_leaves_no_island() {
     }
 }
 
+/// Nodes that join faster than links are made, each at a random one of those before it, which is
+/// often not in the network itself yet: it had links enough by others who had joined at it, and so
+/// never came in. The largest piece of 200 had 175 nodes then, for good.
+#[test]
+fn who_is_joined_at_before_it_is_in_still_comes_in() {
+    for seed in 0..10 {
+        let mut world = World::new(200, HyParViewRules::default(), seed);
+        let mut dice = Rng::from_seed([seed as u8; 32]);
+        for n in 0..200 {
+            world.join(n, &[dice.below(n.max(1) as u64) as usize]);
+            world.run(Duration::from_millis(6));
+        }
+        world.run(PERIOD * 3);
+        assert_whole(&mut world, &format!("seed {seed}"));
+    }
+}
+
 /// Two networks that know nothing of each other but what samplers of one of them remember.
 #[test]
 fn islands_grow_together_by_their_samplers() {

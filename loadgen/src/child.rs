@@ -1,4 +1,4 @@
-//! One child process of this program, and the JSON lines between it and its parent.
+//! A child process of this program and the JSON lines between it and its parent, at both ends.
 //!
 //! Invariant: a child never outlives the parent: it ends when its standard input closes, which
 //! the kernel does for a parent that dies.
@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -62,4 +63,33 @@ pub(crate) fn see_off(child: &mut Child, deadline: Instant) {
     // Ending one that has ended is refused, and harmless.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// The child's end: what it is to do, the first line that comes.
+pub(crate) fn spec<T: DeserializeOwned>() -> Result<T, String> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+    serde_json::from_str(&line).map_err(|error| error.to_string())
+}
+
+/// The child's end: orders as they come; disconnected when the parent is gone.
+pub(crate) fn orders<T: DeserializeOwned + Send + 'static>() -> mpsc::Receiver<T> {
+    let (tell, orders) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            let Ok(order) = serde_json::from_str(&line) else { break };
+            if tell.send(order).is_err() {
+                return;
+            }
+        }
+    });
+    orders
+}
+
+/// The child's end: tells the parent something.
+pub(crate) fn say(what: &impl Serialize) {
+    let line = serde_json::to_string(what).expect("it is plain data");
+    let mut out = std::io::stdout().lock();
+    // A parent that is gone has closed our input too, and that ends us.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

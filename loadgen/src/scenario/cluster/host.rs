@@ -3,7 +3,6 @@
 //! Invariant: the parent learns of every engine that ended of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use molva::{ChainSide, Config, Direction, Engine, Handle, PeerInfo};
 
 use super::profile;
 use super::words::{Event, Footprint, Order, PERIOD, Sight, Spec, store};
-use crate::process;
+use crate::{child, process};
 
 /// Rest between two starts: the machine is also for those that run.
 const STAGGER: Duration = Duration::from_millis(5);
@@ -29,36 +28,13 @@ const EVENTS_MAX: usize = 256;
 /// Runs the spec that comes on standard input.
 pub(crate) fn run() -> Result<(), String> {
     process::raise_descriptor_limit();
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
-    let spec: Spec = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-    let orders = listen();
+    let spec: Spec = child::spec()?;
+    let orders = child::orders();
     let mut host = Host::new(spec)?;
     host.live(&orders)?;
     let faults = host.end();
-    say(&Event::Ended { faults });
+    child::say(&Event::Ended { faults });
     Ok(())
-}
-
-/// Orders as they come; disconnected when the parent is gone.
-fn listen() -> mpsc::Receiver<Order> {
-    let (tell, orders) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let Ok(order) = serde_json::from_str(&line) else { break };
-            if tell.send(order).is_err() {
-                return;
-            }
-        }
-    });
-    orders
-}
-
-fn say(event: &Event) {
-    let line = serde_json::to_string(event).expect("an event is plain data");
-    let mut out = std::io::stdout().lock();
-    // A parent that is gone has closed our input too, and that ends us.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 struct Running {
@@ -125,7 +101,7 @@ impl Host {
         let notices = handle.store_notices().iter();
         self.faults.extend(notices.map(|notice| format!("engine {number}: {notice}")));
         self.engines.push(Running { number, engine, handle, side });
-        say(&Event::Listening { engine: number, addr });
+        child::say(&Event::Listening { engine: number, addr });
         Ok(self.engines.len() < self.spec.engines.len())
     }
 
@@ -144,7 +120,7 @@ impl Host {
         }
         self.periods += 1;
         footprint.resident_bytes = self.resident_bytes;
-        say(&Event::Seen { engines: sights, footprint });
+        child::say(&Event::Seen { engines: sights, footprint });
         Ok(())
     }
 

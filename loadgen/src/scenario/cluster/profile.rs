@@ -17,8 +17,8 @@ const OUTBOUND: u32 = 8;
 /// is near to it takes luck.
 const SHARE_OF_LIVING: u32 = 4;
 
-/// Connections of one engine: those of a newcomer's seed are the most.
-const CONNECTIONS_MAX: u32 = 256;
+/// Connections of one engine: those of everybody's first contact are the most.
+const CONNECTIONS_MAX: u32 = 512;
 
 /// Smallest bytes of a lane: twice the largest frame of mainnet. They are a bound, not a pool.
 const LANE_BYTES: usize = 22 << 20;
@@ -47,25 +47,31 @@ pub(super) fn placed(mut config: Config, store: PathBuf, seed: Option<SocketAddr
     config
 }
 
-/// Pools of a few hundred kilobytes, and a book that forgets within seconds.
+/// Small, and with a book that forgets within seconds.
 fn fast(outbound: u32) -> Config {
+    let mut config = small();
+    config.peer.book = BookLimits {
+        new_failures_max: 1,
+        tried_failures_max: 2,
+        tried_failing: Duration::from_secs(5),
+        ..BookLimits::default()
+    };
+    config.peer.slots = Slots {
+        outbound,
+        dials: 16,
+        feeler_period: Duration::from_millis(250),
+        ..Slots::default()
+    };
+    config
+}
+
+/// Pools of a few hundred kilobytes: there are many engines on one machine.
+pub(super) fn small() -> Config {
     Config {
         peer: PeerConfig {
             seen: SeenLimits { recent_ids: 1_024, older_ids: 4_096, older_bits_per_id: 12 },
             inventory: InventoryLimits { rows: 256, slots: CONNECTIONS_MAX },
             assembly_bytes_max: 16 << 20,
-            book: BookLimits {
-                new_failures_max: 1,
-                tried_failures_max: 2,
-                tried_failing: Duration::from_secs(5),
-                ..BookLimits::default()
-            },
-            slots: Slots {
-                outbound,
-                dials: 16,
-                feeler_period: Duration::from_millis(250),
-                ..Slots::default()
-            },
             ..PeerConfig::new(Network::DEV)
         },
         connections_max: CONNECTIONS_MAX,

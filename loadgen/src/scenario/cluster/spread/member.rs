@@ -3,26 +3,19 @@
 //! Invariant: what it hears has its instant at once and is told in pauses, so that telling does not
 //! slow down what is measured.
 
-use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use molva::{
-    BufferConfig, ChainSide, ClusterKey, Config, Engine, Gossip, Handle, Heard, InventoryLimits,
-    LaneConfig, Locality, Network, Overlay, PeerConfig, Presumed, Seed, SeenLimits, Slots,
-    Subscription,
+    ChainSide, ClusterKey, Config, Engine, Gossip, Handle, Heard, Locality, Overlay, Presumed,
+    Seed, Subscription,
 };
 
 use super::words::{Hearing, LOOK_PERIOD, Look, Order, Over, Said, Spec, TOPIC};
+use crate::child;
 use crate::clock::now_ns;
-use crate::scenario::cluster::host::name;
-
-/// Connections of one engine: those of everybody's contact are the most.
-const CONNECTIONS_MAX: u32 = 512;
-
-/// Smallest bytes of a lane: twice the largest frame of mainnet. They are a bound, not a pool.
-const LANE_BYTES: usize = 22 << 20;
+use crate::scenario::cluster::{host::name, profile};
 
 /// So long nothing is heard before what was heard is told.
 const QUIET: Duration = Duration::from_millis(150);
@@ -44,37 +37,14 @@ const SECRET: &[u8] = b"a cluster of engines of one machine";
 
 /// Runs the spec that comes on standard input.
 pub(crate) fn run() -> Result<(), String> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
-    let spec: Spec = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-    let orders = listen();
+    let spec: Spec = child::spec()?;
+    let orders = child::orders();
     let mut member = Member::new(spec)?;
     let lived = member.live(&orders);
     let us = member.us();
     let end = member.engine.shutdown(GOODBYE).map_err(|end| end.to_string());
-    say(&Said::Ended { us, fault: lived.and(end).err() });
+    child::say(&Said::Ended { us, fault: lived.and(end).err() });
     Ok(())
-}
-
-/// Orders as they come; disconnected when the parent is gone.
-fn listen() -> mpsc::Receiver<Order> {
-    let (tell, orders) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let Ok(order) = serde_json::from_str(&line) else { break };
-            if tell.send(order).is_err() {
-                return;
-            }
-        }
-    });
-    orders
-}
-
-fn say(said: &Said) {
-    let line = serde_json::to_string(said).expect("it is plain data");
-    let mut out = std::io::stdout().lock();
-    // A parent that is gone has closed our input too, and that ends us.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn us_since(start_ns: u64) -> u64 {
@@ -87,15 +57,13 @@ pub(super) fn config(
     contact: Option<SocketAddr>,
     reached_at: SocketAddr,
 ) -> Result<Config, String> {
-    let mut peer = PeerConfig {
-        seen: SeenLimits { recent_ids: 1_024, older_ids: 4_096, older_bits_per_id: 12 },
-        inventory: InventoryLimits { rows: 256, slots: CONNECTIONS_MAX },
-        assembly_bytes_max: 16 << 20,
-        locality: Locality::Local,
-        advertised: reached_at,
-        slots: Slots { outbound: 0, ..Slots::default() },
-        ..PeerConfig::new(Network::DEV)
-    };
+    let mut config = profile::small();
+    config.gossip_listen = (over == Over::Datagrams).then_some((Ipv4Addr::LOCALHOST, 0).into());
+    config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    let peer = &mut config.peer;
+    peer.locality = Locality::Local;
+    peer.advertised = reached_at;
+    peer.slots.outbound = 0;
     match over {
         Over::Streams => {
             peer.seeds = contact.map(Seed::Addr).into_iter().collect();
@@ -110,26 +78,7 @@ pub(super) fn config(
             peer.gossip = Gossip::Datagrams;
         }
     }
-    Ok(Config {
-        peer,
-        gossip_listen: (over == Over::Datagrams).then_some((Ipv4Addr::LOCALHOST, 0).into()),
-        listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
-        connections_max: CONNECTIONS_MAX,
-        buffers: BufferConfig {
-            small_bytes: 4 << 10,
-            small_count: 64,
-            large_bytes: 64 << 10,
-            large_count: 4,
-        },
-        lanes: LaneConfig {
-            to_chain_items: 256,
-            to_chain_bytes: LANE_BYTES,
-            from_chain_items: 64,
-            from_chain_bytes: LANE_BYTES,
-            ..LaneConfig::default()
-        },
-        ..Config::new(Network::DEV)
-    })
+    Ok(config)
 }
 
 struct Member {
@@ -150,7 +99,7 @@ impl Member {
         let addr = handle.local_addrs()[0];
         let port = if spec.reached_at.port() == 0 { addr.port() } else { spec.reached_at.port() };
         let seen_at = handle.gossip_addr().unwrap_or_else(|| (addr.ip(), port).into());
-        say(&Said::Started { us: us_since(start_ns), addr, seen_at });
+        child::say(&Said::Started { us: us_since(start_ns), addr, seen_at });
         Ok(Self { spec, engine, handle, side })
     }
 
@@ -168,7 +117,7 @@ impl Member {
                 Ok(Order::Leave) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let look = self.look().map_err(|end| format!("the engine ended: {end}"))?;
-                    say(&Said::Looked(look));
+                    child::say(&Said::Looked(look));
                     // Who stood still for a while looks once, and not once for each period.
                     next = Instant::now() + LOOK_PERIOD;
                 }
@@ -181,7 +130,7 @@ impl Member {
         data.resize(self.spec.message_bytes.max(data.len()), 0);
         let us = self.us();
         self.handle.publish(TOPIC, &data).map_err(|error| error.to_string())?;
-        say(&Said::Published { us, message });
+        child::say(&Said::Published { us, message });
         Ok(())
     }
 
@@ -235,7 +184,7 @@ fn hear(ear: &Subscription, start_ns: u64) {
             Ok(Some(Heard::Lagged(_)) | None) | Err(_) => {} // what lagged is counted
         }
         if !heard.is_empty() {
-            say(&Said::Heard(std::mem::take(&mut heard)));
+            child::say(&Said::Heard(std::mem::take(&mut heard)));
         }
         if came.is_err() {
             return;

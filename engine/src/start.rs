@@ -283,7 +283,12 @@ fn build(
     let datagrams = (config.peer.gossip == Gossip::Datagrams)
         .then_some((config.gossip_listen, config.peer.advertised));
     let recording = config.recording.map(|path| {
-        Recording::create(&path).map_err(|source| StartError::Recording { path, source })
+        let made = if config.store.as_ref() == Some(&path) {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is the store"))
+        } else {
+            Recording::create(&path)
+        };
+        made.map_err(|source| StartError::Recording { path, source })
     });
     let recording = recording.transpose()?;
     let endpoint = match recording {

@@ -126,3 +126,29 @@ fn a_recording_that_cannot_be_written_keeps_from_starting() {
     assert_eq!(source.kind(), std::io::ErrorKind::NotFound);
     assert!(path.ends_with("there"));
 }
+
+/// A second engine with the same settings, which cannot start, ended the recording of the first.
+#[test]
+fn a_recording_that_goes_on_and_a_store_are_not_written_over() {
+    let file = path("twice");
+    let (engine, chain, _) = start(|config| config.recording = Some(file.clone()));
+    let wrong = |change: &dyn Fn(&mut Config)| {
+        let mut config = Config::new(Network::DEV);
+        config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        config.recording = Some(file.clone());
+        change(&mut config);
+        match Engine::start(config) {
+            Err(StartError::Recording { path, source }) => {
+                assert_eq!(path, file);
+                source.to_string()
+            }
+            other => panic!("{:?}", other.map(|_| ())),
+        }
+    };
+    assert_eq!(wrong(&|_| {}), "another engine records into it");
+    assert_eq!(wrong(&|config| config.store = Some(file.clone())), "it is the store");
+    drop(chain);
+    engine.shutdown(Duration::from_secs(5)).unwrap();
+    assert!(!replay(&fs::read(&file).unwrap()).unwrap().is_cut);
+    fs::remove_file(&file).unwrap();
+}

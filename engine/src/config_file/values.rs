@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,11 +29,18 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span(pub(super) Duration);
 
+/// The longest time that means anything to a process.
+const SPAN_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
 impl FromStr for Span {
-    type Err = humantime::DurationError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
+        let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+        if span > SPAN_MAX {
+            return Err(format!("{text} is longer than ten years"));
+        }
+        Ok(Self(span))
     }
 }
 
@@ -109,6 +117,10 @@ impl FromStr for SecretFile {
     type Err = String;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
+        // Opening a pipe waits for whoever writes into it.
+        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+            return Err(format!("{path:?} is a pipe, and must be a file"));
+        }
         let mut bytes = Vec::new();
         let file = File::open(path).map(|file| file.take(SECRET_FILE_BYTES_MAX + 1));
         file.and_then(|mut file| file.read_to_end(&mut bytes))

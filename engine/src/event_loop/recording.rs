@@ -3,9 +3,9 @@
 //! For bugs that show in a process far away. The loop's thread writes, and waits for the disk: who
 //! asks for a recording pays for it, and nobody else.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::EventLoop;
@@ -21,10 +21,22 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// Begins one in a file that only its owner reads, for it holds the core's secrets. What was
-    /// there before is lost.
+    /// there before is lost, unless somebody records into it just now.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let refused = |told| Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+        // Opening a pipe waits for whoever reads from it.
+        if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
+            return refused("it is a pipe");
+        }
         let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if file.metadata()?.is_file() {
+            if file.try_lock().is_err() {
+                return refused("another engine records into it");
+            }
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.set_len(0)?;
+        }
         Ok(Self { file, buffer: Vec::new() })
     }
 }

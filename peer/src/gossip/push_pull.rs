@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::datagram::{
@@ -216,6 +216,20 @@ struct Timers {
     recall: Instant,
 }
 
+/// Pieces of news that are looked at for one datagram: a full one takes some fifty, and where large
+/// events wait that do not fit, small ones behind them have their turn later.
+const LOOKED_AT_MAX: usize = 128;
+
+/// Whether somebody can be there, and be reached from our socket: of the same family, with a port,
+/// and one machine.
+const fn may_be_member(addr: SocketAddr, own: SocketAddr) -> bool {
+    let is_one = match addr.ip() {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    is_one && addr.port() != 0 && addr.is_ipv4() == own.is_ipv4()
+}
+
 impl PushPull {
     /// A member that knows nobody. Its incarnation begins with the wall clock, so that a process
     /// that takes the place of another one is believed more than that.
@@ -387,7 +401,8 @@ impl PushPull {
     }
 
     fn on_join(&mut self, now: Instant, contacts: &[SocketAddr]) {
-        for contact in contacts.iter().filter(|contact| **contact != self.own) {
+        let others = contacts.iter().filter(|contact| **contact != self.own);
+        for contact in others.filter(|contact| may_be_member(**contact, self.own)) {
             if self.contacts.len() < CONTACTS_MAX && !self.contacts.contains(contact) {
                 self.contacts.push(*contact);
             }
@@ -424,12 +439,11 @@ impl PushPull {
         };
         self.hear(now, from, datagram.incarnation, Life::Alive);
         self.caller = Some((from, datagram.token));
+        // Of this very datagram: else who caught one could have us answer it at length for ever.
         let echoed = self.is_token(now, from, datagram.echo);
-        let mut proven = echoed;
         if let Some(member) = self.members.get_mut(&from) {
             member.token = datagram.token;
             member.proven |= echoed;
-            proven = member.proven;
         }
         for news in datagram.news.iter() {
             match news {
@@ -440,8 +454,8 @@ impl PushPull {
                 News::Known(_) => {} // read below, all together
             }
         }
-        let room = if proven { DATAGRAM_BYTES_MAX } else { AMPLIFICATION_MAX * bytes.len() };
-        self.on_call(now, from, &datagram, room.min(DATAGRAM_BYTES_MAX), proven);
+        let room = if echoed { DATAGRAM_BYTES_MAX } else { AMPLIFICATION_MAX * bytes.len() };
+        self.on_call(now, from, &datagram, room.min(DATAGRAM_BYTES_MAX), echoed);
     }
 
     fn on_call(
@@ -450,7 +464,7 @@ impl PushPull {
         from: SocketAddr,
         datagram: &Datagram<'_>,
         room: usize,
-        proven: bool,
+        echoed: bool,
     ) {
         match datagram.call {
             Call::Tell => {}
@@ -461,7 +475,7 @@ impl PushPull {
             Call::Ack { number } => self.on_ack(now, from, number),
             Call::PingFor { number, target } => self.on_errand(now, from, number, target),
             Call::Nack { number } => self.probing.on_nack(from, number),
-            Call::Sync { reply } if proven => {
+            Call::Sync { reply } if echoed => {
                 let known = datagram.news.iter().filter_map(|news| match news {
                     News::Known(id) => Some(id),
                     _ => None,
@@ -496,6 +510,9 @@ impl PushPull {
         if addr == self.own {
             return self.hear_of_ourselves(incarnation, life);
         }
+        if !may_be_member(addr, self.own) {
+            return;
+        }
         let change = self.members.hear(now, &self.rules, addr, incarnation, life);
         match change {
             Change::Nothing => return,
@@ -506,6 +523,7 @@ impl PushPull {
             Change::News => {}
             Change::Suspected => self.outputs.push_back(Output::Suspected { addr }),
             Change::Down => {
+                self.probing.forget(addr);
                 self.outputs.push_back(Output::Down { addr, left: life == Life::Left });
             }
         }
@@ -622,7 +640,12 @@ impl PushPull {
         }
         let times = self.rules.times(self.members.size());
         let mut news = std::mem::replace(&mut self.news, Hearsay::new());
+        let mut looked_at = 0;
         news.tell(times, |about| {
+            looked_at += 1;
+            if looked_at > LOOKED_AT_MAX {
+                return Take::Full;
+            }
             let before = bytes.len();
             match about {
                 About::Member(addr) if doubted && addr == to => return Take::Passed,

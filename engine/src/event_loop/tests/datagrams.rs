@@ -46,7 +46,7 @@ fn answered(stage: &Stage) -> Vec<(SocketAddr, u32)> {
 fn what_comes_is_answered_however_many_buffers_there_are() {
     let mut stage = stage();
     let count = 3 * u32::from(DATAGRAM_BUFFERS) + 1;
-    let asked: Vec<_> = (0..count).map(|number| (addr(number as u16), number)).collect();
+    let asked: Vec<_> = (1..=count).map(|number| (addr(number as u16), number)).collect();
     for (from, number) in &asked {
         stage.script.datagram(*from, &ping(*number));
     }

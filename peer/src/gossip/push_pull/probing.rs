@@ -64,6 +64,17 @@ impl Probing {
         self.round.insert(place, addr);
     }
 
+    /// How many are to be probed in this round.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.round.len()
+    }
+
+    /// Who is gone is probed no more: so there are never more to probe than members.
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.round.retain(|one| *one != addr);
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let others = self.probe.as_ref().and_then(|probe| probe.others_at);
         let errand = self.errands.front().map(|errand| errand.due);

@@ -1,5 +1,6 @@
 //! How a cluster probes, suspects and tells.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// On what news ride.
@@ -90,15 +91,28 @@ impl Default for PushPullRules {
     }
 }
 
+/// Periods and timeouts that are some. What is made of them, some hundred times as long at most, is
+/// a time that can be counted.
+const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 3_600);
+
 /// Why rules are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RulesError {
-    /// A period or a timeout of nothing.
+    /// A number of nothing.
     #[error("push_pull: {name} is zero")]
     Zero {
         /// Which one.
         name: &'static str,
+    },
+    /// A time that no cluster lives by: a node would do nothing else, or never anything.
+    #[error("push_pull: {name} of {time:?}: from a millisecond to a year is wanted")]
+    Time {
+        /// Which one.
+        name: &'static str,
+        /// What it is.
+        time: Duration,
     },
     /// The answers to indirect probes would come after the period.
     #[error("push_pull: a timeout of {timeout:?} leaves others no time in a period of {period:?}")]
@@ -117,24 +131,28 @@ impl PushPullRules {
     ///
     /// [`RulesError`].
     pub fn check(&self) -> Result<(), RulesError> {
-        let zero = |name| Err(RulesError::Zero { name });
-        if self.timeout.is_zero() {
-            return zero("timeout");
+        for (name, time) in [
+            ("timeout", self.timeout),
+            ("period", self.period),
+            ("sync_period", self.sync_period),
+            ("recall_period", self.recall_period),
+            ("tells", self.tells.map_or(self.period, |(every, _)| every)),
+        ] {
+            if !TIMES.contains(&time) {
+                return Err(RulesError::Time { name, time });
+            }
         }
         if self.timeout >= self.period {
             let Self { timeout, period, .. } = *self;
             return Err(RulesError::LateTimeout { timeout, period });
         }
         for (name, is_zero) in [
-            ("sync_period", self.sync_period.is_zero()),
-            ("recall_period", self.recall_period.is_zero()),
-            ("tells", self.tells.is_some_and(|(every, _)| every.is_zero())),
             ("members_max", self.members_max == 0),
             ("events_max", self.events_max == 0),
             ("suspicion_factor", self.suspicion_factor == 0),
         ] {
             if is_zero {
-                return zero(name);
+                return Err(RulesError::Zero { name });
             }
         }
         Ok(())
@@ -203,5 +221,9 @@ mod tests {
         assert!(matches!(late.check(), Err(RulesError::LateTimeout { .. })));
         let zero = PushPullRules { members_max: 0, ..rules };
         assert_eq!(zero.check(), Err(RulesError::Zero { name: "members_max" }));
+        for time in [Duration::from_nanos(2), Duration::MAX] {
+            let wrong = PushPullRules { sync_period: time, ..PushPullRules::default() };
+            assert_eq!(wrong.check(), Err(RulesError::Time { name: "sync_period", time }));
+        }
     }
 }

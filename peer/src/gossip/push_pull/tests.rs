@@ -31,6 +31,7 @@ impl PushPull {
         self.members.check(self.rules.members_max);
         assert!(self.probing.health <= self.rules.health_max);
         assert!(self.contacts.len() <= CONTACTS_MAX);
+        assert!(self.probing.waiting() <= self.members.living().len());
     }
 }
 
@@ -297,6 +298,63 @@ fn who_echoed_nothing_gets_little() {
         assert!(sent.sum::<usize>() < 100);
     }
     assert!(now > Instant::START.after(secs(30)));
+}
+
+/// Bytes that leave for what a node was sent.
+fn answered(ours: &mut PushPull, now: Instant, from: SocketAddr, bytes: &[u8]) -> usize {
+    ours.handle(now, Input::Datagram { from, bytes });
+    let sent = std::iter::from_fn(|| ours.poll_output()).filter_map(|output| match output {
+        Output::Send { bytes, .. } => Some(bytes.len()),
+        _ => None,
+    });
+    sent.sum()
+}
+
+/// Who was at its address once was answered at length for ever: a comparison that somebody caught
+/// and sent again brought two hundred bytes for one to whoever is there now.
+#[test]
+fn a_datagram_that_was_caught_is_answered_at_length_only_while_its_token_is_fresh() {
+    let mut ours = machine(&PushPullRules::default(), 0, 1);
+    let mut now = Instant::START;
+    for _ in 0..50 {
+        ours.publish(now, b"topic", &[7; 900]).unwrap();
+    }
+    let echo = ours.token(addr(1), epoch(now));
+    for call in [Call::Sync { reply: false }, Call::Ping { number: 1 }] {
+        let caught = Datagram { call, echo, ..empty() }.seal(&KEY);
+        assert!(answered(&mut ours, now, addr(1), &caught) > 3 * caught.len());
+        assert!(ours.members.get(&addr(1)).unwrap().proven);
+    }
+    now = now.after(TOKEN_PERIOD * 3);
+    for call in [Call::Sync { reply: false }, Call::Ping { number: 1 }] {
+        let caught = Datagram { call, echo, ..empty() }.seal(&KEY);
+        assert!(answered(&mut ours, now, addr(1), &caught) <= 3 * caught.len());
+    }
+}
+
+#[test]
+fn who_comes_and_goes_is_to_be_probed_once() {
+    let mut ours = machine(&PushPullRules::default(), 0, 1);
+    for incarnation in 0..1_000 {
+        for life in [Life::Alive, Life::Left] {
+            ours.hear(Instant::START, addr(2), incarnation, life);
+            ours.check();
+        }
+    }
+}
+
+/// Where nobody is, or everybody, nothing is sent to.
+#[test]
+fn addresses_that_are_no_machine_are_no_members() {
+    let mut ours = machine(&PushPullRules::default(), 0, 1);
+    for wrong in
+        ["0.0.0.0:53", "1.2.3.4:0", "224.0.0.1:1900", "255.255.255.255:9", "[::1]:1", "[ff02::1]:1"]
+    {
+        let wrong: SocketAddr = wrong.parse().unwrap();
+        ours.hear(Instant::START, wrong, 1, Life::Alive);
+        ours.handle(Instant::START, Input::Join { contacts: &[wrong] });
+    }
+    assert!(ours.members().next().is_none() && ours.poll_output().is_none());
 }
 
 /// Where news rode on probes alone, a node that heard others badly told its news as seldom as it

@@ -127,6 +127,10 @@ fn report(
 ) -> Result<Report, String> {
     let figures: Vec<Figures> = runs.iter().map(Course::figures).collect();
     let real: Vec<Figures> = logs.iter().map(|log| log.course.figures()).collect();
+    let heard = |course: &Course| course.heard.iter().flatten().any(Option::is_some);
+    if !logs.iter().any(|log| heard(&log.course)) || !runs.iter().any(heard) {
+        return Err("nobody heard a message, so there is nothing to compare".into());
+    }
     let pairs = pairs(&real, &figures);
     let table = table(&pairs);
     let files =

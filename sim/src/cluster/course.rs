@@ -104,7 +104,7 @@ impl Course {
         let heard = self.heard.iter().flat_map(|heard| living.iter().map(|node| heard[*node]));
         let hops: Vec<f64> =
             heard.flatten().filter_map(|heard| heard.hops).map(f64::from).collect();
-        let sum = |counts: &[u64]| living.iter().map(|node| counts[*node]).sum::<u64>() as f64;
+        let sum = |counts: &[u64]| living.iter().map(|node| counts[*node] as f64).sum::<f64>();
         let delivered: usize = all.iter().map(Vec::len).sum();
         let wanted = self.published.len() * living.len().saturating_sub(1);
         Figures {

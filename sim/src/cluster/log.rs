@@ -26,8 +26,8 @@ const ENGINES_MAX: usize = 1_000;
 /// Most messages of a log.
 const MESSAGES_MAX: usize = 10_000;
 
-/// Latest instant of a log: a day.
-const US_MAX: u64 = 86_400_000_000;
+/// Latest instant of a log: an hour, which is simulated with each seed.
+const US_MAX: u64 = 3_600_000_000;
 
 /// Over what messages went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -392,5 +392,5 @@ impl Reading {
 }
 
 const fn time(us: u64) -> Result<u64, &'static str> {
-    if us > US_MAX { Err("a run lasts a day at most") } else { Ok(us) }
+    if us > US_MAX { Err("a run lasts an hour at most") } else { Ok(us) }
 }

@@ -69,7 +69,7 @@ fn what_is_no_log_is_told_with_its_line() {
         (r#"{"is":"heard","us":9,"engine":2,"message":0,"hops":1}"#, "line 4: no such engine"),
         (r#"{"is":"heard","us":9,"engine":0,"message":1,"hops":1}"#, "line 4: no such message"),
         (r#"{"is":"killed","us":5,"engine":1}"#, "line 4: the engine had not begun"),
-        (r#"{"is":"killed","us":86400000001,"engine":1}"#, "line 4: a run lasts a day"),
+        (r#"{"is":"killed","us":86400000001,"engine":1}"#, "line 4: a run lasts an hour"),
         (r#"{"is":"loss","us":5,"share":1.5}"#, "line 4: a share is from 0 to 1"),
         (r#"{"is":"resumed","us":5,"engine":1}"#, "line 4: it did not stand still"),
         (r#"{"is":"started","us":5,"engine":1}"#, "line 4: an engine begins once"),
@@ -183,4 +183,17 @@ fn datagrams_have_no_hops() {
     let report = compared("datagrams", Over::Datagrams);
     assert_eq!(report.text.matches("verdict: ").count(), 2, "{}", report.text);
     assert!(!report.text.contains("links that a message came over"));
+}
+
+/// Where nothing was heard, both sides were the same, and that was taken for agreement.
+#[test]
+fn what_delivered_nothing_is_compared_with_nothing() {
+    let out = std::env::temp_dir().join(format!("molva-cluster-nothing-{}", std::process::id()));
+    std::fs::create_dir_all(&out).unwrap();
+    let log = out.join("log.jsonl");
+    let head = HEAD.replace("streams", "datagrams");
+    std::fs::write(&log, format!("{head}{END}")).unwrap();
+    let told = compare(&Parameters { log, seeds: 1, seed: 1, out: out.clone() }).err();
+    assert_eq!(told.as_deref(), Some("nobody heard a message, so there is nothing to compare"));
+    std::fs::remove_dir_all(out).unwrap();
 }

@@ -34,8 +34,8 @@ pub struct Config {
     /// the port of the first listener if it has none.
     pub gossip_listen: Option<SocketAddr>,
     /// Most connections, inbound and outbound together. Default 10,000. Places are kept for the
-    /// outbound peers, the dials and a few newcomers of `peer.slots`: the inbound peers are at most
-    /// what is left, and at least one.
+    /// outbound peers and the dials of `peer.slots` (these at most a quarter) and for a few newcomers:
+    /// the inbound peers are at most what is left, and at least one.
     pub connections_max: u32,
     /// The file that keeps addresses and bans for the next start, in a directory that exists.
     /// Default: none, and a restart begins with the seeds. A file that cannot be used keeps no
@@ -96,11 +96,17 @@ impl Config {
         pools.into_iter().fold(0, usize::saturating_add)
     }
 
+    /// Dials under way at once: at most a quarter of the connections, so that a small house has room
+    /// for peers.
+    pub(crate) fn dials_max(&self) -> u32 {
+        self.peer.slots.dials.min((self.connections_max / 4).max(1))
+    }
+
     /// Inbound peers that there is room for: what the outbound ones, the dials and some newcomers
     /// leave of the connections.
     pub(crate) fn inbound_max(&self) -> u32 {
         let slots = &self.peer.slots;
-        let kept = slots.outbound.saturating_add(slots.dials).saturating_add(NEWCOMERS);
+        let kept = slots.outbound.saturating_add(self.dials_max()).saturating_add(NEWCOMERS);
         slots.inbound.min(self.connections_max.saturating_sub(kept).max(1))
     }
 
@@ -108,7 +114,8 @@ impl Config {
     /// under way.
     pub(crate) fn greeting_max(&self) -> u32 {
         let slots = &self.peer.slots;
-        let kept = slots.outbound.saturating_add(slots.dials).saturating_add(self.inbound_max());
+        let ours = slots.outbound.saturating_add(self.dials_max());
+        let kept = ours.saturating_add(self.inbound_max());
         let free = self.connections_max.saturating_sub(kept);
         slots.greeting.min(free.saturating_sub(NEWCOMERS / 2))
     }
@@ -124,13 +131,15 @@ mod tests {
         assert_eq!(config.inbound_max(), config.peer.slots.inbound, "no need to cut the defaults");
         assert_eq!(config.greeting_max(), config.peer.slots.greeting);
         for (connections_max, inbound, greeting) in
-            [(1_000, 920, 4), (81, 1, 4), (80, 1, 3), (1, 1, 0)]
+            [(1_000, 920, 4), (64, 32, 4), (22, 1, 4), (21, 1, 3), (1, 1, 0)]
         {
             config.connections_max = connections_max;
             assert_eq!(config.inbound_max(), inbound, "{connections_max} connections");
             assert_eq!(config.greeting_max(), greeting, "{connections_max} connections");
         }
+        assert_eq!(config.dials_max(), 1);
+        config.connections_max = 10_000;
         config.peer.slots.dials = u32::MAX;
-        assert_eq!(config.inbound_max(), 1);
+        assert_eq!(config.inbound_max(), 7_484);
     }
 }

@@ -261,6 +261,7 @@ fn build(
         tracing::info!(inbound, wanted = config.peer.slots.inbound, "too few connections for all");
     }
     config.peer.slots.greeting = config.greeting_max();
+    config.peer.slots.dials = config.dials_max();
     config.peer.slots.inbound = inbound;
     let loop_config = LoopConfig {
         connections_max: config.connections_max,

@@ -240,6 +240,8 @@ impl Dialer {
         }
         let host = self.locality.host(addr);
         match self.targets.iter_mut().find(|target| target.host == host) {
+            // Held, and it failed: who waits for the next attempt waits for too long.
+            Some(Target { stage: Stage::Waiting { until }, .. }) if *until > now => return false,
             // It stands, or will: whoever calls hears of the handshake, or of its failure.
             Some(target) => {
                 if matches!(target.aim, Aim::Feeler | Aim::Seed) && !target.is_established() {

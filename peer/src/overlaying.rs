@@ -87,6 +87,13 @@ impl Endpoint {
         self.overlaying.up.iter().map(|(peer, conn)| (*peer, *conn))
     }
 
+    /// Whether this connection is a link: the overlay alone decides how many there are, and for how
+    /// long.
+    pub(crate) fn is_link(&self, conn: ConnId, peer: &Peer) -> bool {
+        let name = peer.name().map(canonical);
+        name.is_some_and(|name| self.overlaying.up.get(&name) == Some(&conn))
+    }
+
     pub(crate) fn overlay_deadline(&self) -> Option<Instant> {
         let waiting = self.overlaying.waiting.then_some(Instant::START);
         waiting.or_else(|| self.overlaying.view.as_ref()?.poll_timeout())
@@ -160,6 +167,10 @@ impl Endpoint {
         match link.map(|link| link.used) {
             Some(used) => {
                 self.overlaying.peers.remove(&name);
+                if let Some(conn) = self.other_connection(name) {
+                    let link = Link { conn, used: false, contact: self.now };
+                    self.overlaying.peers.insert(name, link);
+                }
                 if used {
                     self.tell_overlay(Input::Lost { peer: name });
                 }
@@ -167,6 +178,15 @@ impl Endpoint {
             None if peer.session().is_none() => self.call_failed(name),
             None => {}
         }
+    }
+
+    /// Another connection of the same name: a peer that is held may have two for a while.
+    fn other_connection(&self, name: SocketAddr) -> Option<ConnId> {
+        let all = self.hosts.of(self.config.locality.host(name));
+        all.into_iter().find(|conn| {
+            let peer = self.peers.get(*conn).filter(|peer| peer.is_extended());
+            peer.and_then(Peer::name).map(canonical) == Some(name)
+        })
     }
 
     /// A dial came to nothing; perhaps it was one of the overlay's.

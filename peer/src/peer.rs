@@ -341,7 +341,7 @@ impl Peer {
         now: Instant,
         group: Group,
         discouraged: bool,
-        held: bool,
+        kept: bool,
     ) -> Option<Candidate> {
         let session = self.session()?;
         Some(Candidate {
@@ -352,7 +352,7 @@ impl Peer {
             last_block: session.last_block.map(|at| now.since(at)),
             last_transaction: session.last_transaction.map(|at| now.since(at)),
             discouraged,
-            kept: held || session.requests.has_archive(),
+            kept: kept || session.requests.has_archive(),
         })
     }
 

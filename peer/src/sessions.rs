@@ -175,13 +175,10 @@ impl Endpoint {
             self.close(conn, CloseReason::Banned);
             return Ok(());
         }
-        let over = match self.settle_simultaneous_dials(name.unwrap_or(addr), hand.nonce) {
-            Settled::Alone => 0,
-            Settled::Over(ours) => {
-                self.close(ours, CloseReason::Duplicate);
-                // It takes the place of the one that we dialled.
-                self.config.slots.outbound
-            }
+        let (over, ours) = match self.settle_simultaneous_dials(name.unwrap_or(addr), hand.nonce) {
+            Settled::Alone => (0, None),
+            // It takes the place of the one that we dialled.
+            Settled::Over(ours) => (self.config.slots.outbound, Some(ours)),
             Settled::Under => {
                 self.close(conn, CloseReason::Duplicate);
                 return Ok(());
@@ -192,11 +189,15 @@ impl Endpoint {
             self.introduce(name, agreement.capabilities);
         }
         self.send(conn, shake);
-        if !self.make_room(addr, name, over) {
+        if self.make_room(addr, name, over) {
+            self.establish(conn, agreement);
+        } else {
             self.turn_away(conn, addr, name);
-            return Ok(());
         }
-        self.establish(conn, agreement);
+        // After it: whoever wanted that dial has the connection.
+        if let Some(ours) = ours {
+            self.close(ours, CloseReason::Duplicate);
+        }
         Ok(())
     }
 
@@ -301,7 +302,8 @@ impl Endpoint {
         let candidate = |(conn, peer): (ConnId, &Peer)| {
             let discouraged = self.bans.is_discouraged(locality.host(peer.addr), self.now);
             let held = peer.name().is_some_and(|name| held_hosts.contains(&locality.host(name)));
-            peer.candidate(conn, self.now, locality.group(peer.addr), discouraged, held)
+            let kept = held || self.is_link(conn, peer);
+            peer.candidate(conn, self.now, locality.group(peer.addr), discouraged, kept)
         };
         inbound.filter_map(candidate).collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codec::Payload;
-use peer::{Config, Gossip, Instant, Overlay, Seed, ToChain};
+use peer::{CloseReason, Config, Gossip, Instant, Overlay, Seed, ToChain};
 use sim::{Answers, Fault, Latency, Model, Network, NodeId, Script, Told};
 
 /// What each node heard.
@@ -92,6 +92,30 @@ fn who_was_told_of_nobody_asks_its_peers() {
     // It hears of the first from the outsider, who is its only contact and in no overlay.
     run(&mut net, 300);
     assert_eq!(neighbours(&net, alone), [Net::addr(finder, PORT)].into());
+}
+
+#[test]
+fn a_link_makes_no_room_for_newcomers() {
+    let model = Model { latency: Latency::Constant(Duration::from_millis(20)), ..Model::default() };
+    let mut net = Net::new(model, Ears::default(), 7);
+    let add = |net: &mut Net, nodes: std::ops::Range<usize>, overlay| {
+        for node in nodes {
+            let mut config = Config::small(codec::Network::DEV);
+            config.advertised = Net::addr(node, PORT);
+            config.connect = if node > 0 { vec![Net::addr(0, PORT)] } else { Vec::new() };
+            config.slots.outbound = 0;
+            config.slots.inbound = 4;
+            config.overlay = overlay;
+            net.add(config);
+        }
+        run(net, 60);
+    };
+    add(&mut net, 0..5, Overlay::HyParView);
+    let links = neighbours(&net, 0);
+    assert_eq!(links.len(), 4);
+    add(&mut net, 5..10, Overlay::None);
+    assert_eq!(neighbours(&net, 0), links);
+    assert_eq!(net.endpoint(0).unwrap().counts().closed[CloseReason::Evicted as usize], 0);
 }
 
 /// The cost and the reach of messages: what is in one piece hears all, and after the first message

@@ -15,8 +15,9 @@ use crate::clustering::Cluster;
 use crate::dandelion::DandelionRules;
 use crate::gossip::PlumtreeRules;
 use crate::gossip::push_pull::{self, CONTACTS_MAX};
+use crate::gossiping::GOSSIP_BYTES_MIN;
 use crate::inventory::{InventoryLimits, ROWS_MAX, SLOTS_MAX};
-use crate::overlay::{HyParViewRules, Links, RulesError, SamplingRules};
+use crate::overlay::{HyParViewRules, RulesError, SamplingRules};
 use crate::rates::Rate;
 use crate::relaying::RelayRules;
 use crate::seen::{OLDER_BITS_MAX, RECENT_IDS_MAX, SeenLimits};
@@ -223,7 +224,7 @@ pub struct Rates {
     /// hold megabytes. One that is begun is opened whole. Default 4 MiB/s, burst 16 MiB: three of
     /// the heaviest blocks of grin a second, and three of the longest bodies at once.
     pub unpacking: Rate,
-    /// Datagrams that are read; those beyond are passed over. One costs a microsecond or two.
+    /// Datagrams of members that are read, and as many of all others: at a microsecond or two each.
     /// Default 20,000/s, burst as many: what a thousand members send at their busiest.
     pub datagrams: Rate,
     /// Bytes of answers to all peers together, pongs and addresses included. While they are in
@@ -405,6 +406,9 @@ pub enum ConfigError {
     /// The overlay.
     #[error("the overlay: {0}")]
     Overlay(RulesError),
+    /// Too little is kept of gossip: neighbours would not get what they ask for.
+    #[error("{0} bytes of gossip kept, at least {GOSSIP_BYTES_MIN}: the largest message")]
+    GossipBytes(usize),
     /// An overlay whose nodes could not name us.
     #[error("an overlay needs an address at which others reach us: advertised has none")]
     OverlayAddress,
@@ -578,6 +582,7 @@ impl Config {
         self.sync.check()?;
         self.dandelion.check(&self.network)?;
         self.check_overlay()?;
+        self.check_gossip()?;
         if self.gossip == Gossip::Datagrams {
             self.cluster.check(self.advertised)?;
         }
@@ -606,19 +611,6 @@ impl Config {
         }
         if silence <= ping_period {
             return Err(ConfigError::Silence { silence, ping_period });
-        }
-        Ok(())
-    }
-
-    fn check_overlay(&self) -> Result<(), ConfigError> {
-        if self.overlay != Overlay::None && self.advertised.ip().is_unspecified() {
-            return Err(ConfigError::OverlayAddress);
-        }
-        self.hyparview.check().map_err(ConfigError::Overlay)?;
-        self.sampling.check().map_err(ConfigError::Overlay)?;
-        if self.sampling.links != Links::TwoWay {
-            let (name, must) = ("links of lists", "two-way: else nothing is connected by them");
-            return Err(ConfigError::Overlay(RulesError { name, must }));
         }
         Ok(())
     }
@@ -702,6 +694,7 @@ mod tests {
         assert_eq!(error, ConfigError::Slots { name: "outbound", value });
         let error = refusal(|it| it.slots.dials = value);
         assert_eq!(error, ConfigError::Slots { name: "dials", value });
+        assert_eq!(refusal(|it| it.gossip_bytes_max = 65_855), ConfigError::GossipBytes(65_855));
         assert_eq!(error.to_string(), "slots.dials is 1025, and must be at most 1024");
         for new_buckets in [0, 3, 1 << 20] {
             assert!(matches!(

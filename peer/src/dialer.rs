@@ -231,8 +231,7 @@ impl Dialer {
         self.plan();
     }
 
-    /// Dials this address once, soon, for the overlay. `false`: it will not, or it is dialled
-    /// already, and nothing follows.
+    /// Dials this address once, soon, for the overlay. `false`: it will not, and nothing follows.
     pub(crate) fn call(&mut self, addr: SocketAddr, now: Instant) -> bool {
         let addr = canonical(addr);
         if self.stopped {

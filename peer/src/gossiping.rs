@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use codec::limits::{EVENT_DATA_BYTES_MAX, GOSSIP_DATA_BYTES_MAX};
+use codec::limits::{EVENT_DATA_BYTES_MAX, GOSSIP_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
 use codec::{Gossip as Frame, Hash, Message, PlumtreeMessage, Records};
 
-use crate::config::{Config, Gossip};
+use crate::config::{Config, ConfigError, Gossip};
 use crate::endpoint::{Endpoint, sealed};
 use crate::event::{ConnId, Output, Recipients};
 use crate::gossip::Plumtree;
 use crate::gossip::plumtree::{Input, Output as Order};
+use crate::requests::{Class, Requests};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -68,6 +69,9 @@ impl Spoken {
 /// What a body takes beyond its bytes, about: two ids, the nonce, two reference counts.
 const BODY_OVERHEAD: usize = 256;
 
+/// Least bytes of messages of topics that are kept: the largest.
+pub(crate) const GOSSIP_BYTES_MIN: usize = GOSSIP_DATA_BYTES_MAX + TOPIC_BYTES_MAX + BODY_OVERHEAD;
+
 impl Bodies {
     fn add(&mut self, id: Hash, spoken: Spoken) {
         self.bytes += spoken.bytes();
@@ -83,11 +87,20 @@ impl Bodies {
     }
 }
 
+impl Config {
+    pub(crate) const fn check_gossip(&self) -> Result<(), ConfigError> {
+        if self.gossip_bytes_max < GOSSIP_BYTES_MIN {
+            return Err(ConfigError::GossipBytes(self.gossip_bytes_max));
+        }
+        Ok(())
+    }
+}
+
 impl Gossiping {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         let bytes_max = config.gossip_bytes_max;
         Self {
-            tree: (config.gossip == Gossip::Tree).then(|| Plumtree::new(config.plumtree)),
+            tree: (config.gossip == Gossip::Tree).then(|| Plumtree::new(config.plumtree, rng.fork("tree"))),
             rng,
             bodies: Bodies { by_id: BTreeMap::new(), by_age: VecDeque::new(), bytes: 0, bytes_max },
             arriving: None,
@@ -137,9 +150,29 @@ impl Endpoint {
                 let messages: Vec<_> = messages.iter().collect();
                 self.tell_tree(Input::Have { from: conn, messages: &messages });
             }
-            PlumtreeMessage::Graft { id } => self.tell_tree(Input::Graft { from: conn, id }),
+            PlumtreeMessage::Graft { id } => {
+                let id = id.filter(|id| self.may_give(conn, id));
+                self.tell_tree(Input::Graft { from: conn, id });
+            }
             PlumtreeMessage::Prune => self.tell_tree(Input::Prune { from: conn }),
         }
+    }
+
+    /// Whether a neighbour gets a body that it asks for, at the cost of any answer: it may ask for the
+    /// same one again and again.
+    fn may_give(&mut self, to: ConnId, id: &Hash) -> bool {
+        let Some(bytes) = self.gossiping.bodies.by_id.get(id).map(Spoken::bytes) else {
+            return false;
+        };
+        let (rate, now) = (self.config.rates.answers, self.now);
+        let Some(account) = self.requests_mut(to).map(Requests::account_mut) else { return false };
+        let may = account.is_ready(Class::Gossip, rate, now);
+        if may {
+            account.bucket(Class::Gossip).charge(bytes as u64, rate, now);
+        } else {
+            self.counts.requests_refused += 1;
+        }
+        may
     }
 
     fn on_gossip(&mut self, from: ConnId, gossip: &Frame<'_>) {

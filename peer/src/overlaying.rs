@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::address::canonical;
-use crate::config::{Config, Overlay, Seed};
+use crate::config::{Config, ConfigError, Overlay, Seed};
 use crate::endpoint::{Endpoint, sealed};
 use crate::event::ConnId;
 use crate::gossip::plumtree;
-use crate::overlay::CONTACTS_MAX;
+use crate::overlay::{CONTACTS_MAX, Links, RulesError};
 use crate::peer::Peer;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -60,6 +60,21 @@ fn contacts(config: &Config) -> Vec<SocketAddr> {
         Seed::Name(_) => None,
     });
     config.connect.iter().copied().chain(seeds).take(CONTACTS_MAX).collect()
+}
+
+impl Config {
+    pub(crate) fn check_overlay(&self) -> Result<(), ConfigError> {
+        if self.overlay != Overlay::None && self.advertised.ip().is_unspecified() {
+            return Err(ConfigError::OverlayAddress);
+        }
+        self.hyparview.check().map_err(ConfigError::Overlay)?;
+        self.sampling.check().map_err(ConfigError::Overlay)?;
+        if self.sampling.links != Links::TwoWay {
+            let (name, must) = ("links of lists", "two-way: else nothing is connected by them");
+            return Err(ConfigError::Overlay(RulesError { name, must }));
+        }
+        Ok(())
+    }
 }
 
 impl Overlaying {

@@ -45,11 +45,19 @@ pub(crate) enum Class {
     Transactions,
     Segments,
     Archive,
+    /// Bodies of messages of topics.
+    Gossip,
 }
 
 impl Class {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Headers, Self::Blocks, Self::Transactions, Self::Segments, Self::Archive];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Headers,
+        Self::Blocks,
+        Self::Transactions,
+        Self::Segments,
+        Self::Archive,
+        Self::Gossip,
+    ];
 
     pub(crate) const fn of_request(request: &Request) -> Self {
         match request {
@@ -86,6 +94,7 @@ impl Class {
             Self::Blocks => Kind::Block,
             Self::Segments => Kind::KernelSegment,
             Self::Transactions => return TRANSACTION_PLEDGE,
+            Self::Gossip => return codec::limits::GOSSIP_DATA_BYTES_MAX as u64,
             Self::Archive => return (ARCHIVE_PIECES_WANTED_MAX * ARCHIVE_PIECE_BYTES_MAX) as u64,
         };
         limits.body_bytes_max(kind) / codec::limits::NOMINAL_FACTOR

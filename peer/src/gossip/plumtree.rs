@@ -15,14 +15,17 @@ use codec::limits::RECORDS_MAX;
 use codec::{Hash, HaveGossip};
 
 use crate::event::ConnId;
+use crate::rng::Rng;
 use crate::time::Instant;
 
 /// How a broadcast tree is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PlumtreeRules {
-    /// From the first announcement of an id until its announcer is asked for it. It has to be more
-    /// than the path over the tree takes longer than the fastest one, or links are grafted without
-    /// need. 500 ms: simulated with links of 20 to 100 ms.
+    /// From the first announcement of an id until its announcer is asked for it, and up to a half
+    /// longer, by chance. It has to be more than the path over the tree takes longer than the fastest
+    /// one, or links are grafted without need. 500 ms: simulated with links of 20 to 100 ms. Why by
+    /// chance: those who are cut off together would all ask at once, where the first one's link
+    /// serves all; and a message each 500 ms would meet the mending of the tree each time.
     pub graft_after: Duration,
     /// From one announcer asked to the next: about a round trip. 200 ms, as above.
     pub graft_again_after: Duration,
@@ -155,6 +158,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Plumtree {
     rules: PlumtreeRules,
+    rng: Rng,
     neighbours: BTreeMap<ConnId, Neighbour>,
     /// What was delivered or published, with the round in which it came.
     seen: BTreeMap<Hash, u16>,
@@ -188,9 +192,10 @@ struct Missing {
 impl Plumtree {
     /// Without neighbours.
     #[must_use]
-    pub const fn new(rules: PlumtreeRules) -> Self {
+    pub const fn new(rules: PlumtreeRules, rng: Rng) -> Self {
         Self {
             rules,
+            rng,
             neighbours: BTreeMap::new(),
             seen: BTreeMap::new(),
             by_age: VecDeque::new(),
@@ -369,8 +374,10 @@ impl Plumtree {
             if neighbour.announced >= self.rules.missing_max {
                 return;
             }
-            let due = now.after(self.rules.graft_after);
             let missing = self.missing.entry(*id).or_insert_with(|| {
+                let longer = self.rules.graft_after.as_micros() as u64 / 2 + 1;
+                let longer = Duration::from_micros(self.rng.below(longer));
+                let due = now.after(self.rules.graft_after).after(longer);
                 self.due.insert((due, *id));
                 Missing { due, announcers: VecDeque::new() }
             });

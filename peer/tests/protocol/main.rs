@@ -12,6 +12,7 @@ mod envelopes;
 mod eviction;
 mod forget;
 mod garbage;
+mod gossiping;
 mod handshake;
 mod ping;
 mod pools;

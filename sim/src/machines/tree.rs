@@ -64,7 +64,7 @@ impl Tree {
     pub fn new(view: HyParViewRules, tree: PlumtreeRules, own: SocketAddr, rng: &Rng) -> Self {
         Self {
             view: HyParView::new(view, own, rng.fork("view")),
-            tree: Plumtree::new(tree),
+            tree: Plumtree::new(tree, rng.fork("tree")),
             links: Vec::new(),
             made: 0,
             dice: rng.fork("loss"),

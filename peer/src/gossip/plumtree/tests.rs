@@ -49,7 +49,7 @@ impl Plumtree {
 
     /// With so many neighbours.
     fn among(neighbours: u32, rules: PlumtreeRules) -> Self {
-        let mut tree = Self::new(rules);
+        let mut tree = Self::new(rules, Rng::from_seed([3; 32]));
         for index in 0..neighbours {
             assert_eq!(tree.feed(0, Input::Up { conn: conn(index) }), []);
         }
@@ -93,26 +93,29 @@ fn what_is_announced_is_asked_for_when_it_does_not_come_one_announcer_after_the_
     }
     tree.feed(20, Input::Gossip { from: conn(2), id: id(2), round: 9 });
     let graft = |index| Output::Graft { to: conn(index), id: Some(id(1)) };
+    let due = tree.poll_timeout().unwrap().micros().div_ceil(1_000);
+    assert!((510..=761).contains(&due), "{due}");
     assert_eq!(tree.feed(509, Input::Timeout), []);
-    assert_eq!(tree.feed(510, Input::Timeout), [graft(0)]);
-    assert_eq!(tree.poll_timeout(), Some(at(710)));
-    assert_eq!(tree.feed(710, Input::Timeout), [graft(1)]);
-    tree.feed(800, Input::Down { conn: conn(2) });
-    assert_eq!(tree.feed(910, Input::Timeout), [], "the last one was gone, and was told of");
+    assert_eq!(tree.feed(due, Input::Timeout), [graft(0)]);
+    assert_eq!(tree.poll_timeout(), Some(at(due + 200)));
+    assert_eq!(tree.feed(due + 200, Input::Timeout), [graft(1)]);
+    tree.feed(due + 300, Input::Down { conn: conn(2) });
+    let outputs = tree.feed(due + 400, Input::Timeout);
+    assert_eq!(outputs, [], "the last one was gone, and was told of");
     // It comes late all the same.
     let came = Input::Gossip { from: conn(0), id: id(1), round: 3 };
-    assert!(tree.feed(950, came).contains(&Output::Deliver { id: id(1) }));
+    assert!(tree.feed(due + 450, came).contains(&Output::Deliver { id: id(1) }));
 }
 
 #[test]
 fn what_nobody_sent_is_told_of() {
     let mut tree = Plumtree::among(2, PlumtreeRules::default());
     tree.feed(0, Input::Have { from: conn(0), messages: &[have(1, 3)] });
-    tree.feed(500, Input::Timeout);
-    assert_eq!(tree.feed(700, Input::Timeout), [Output::Missed { id: id(1) }]);
+    tree.feed(750, Input::Timeout);
+    assert_eq!(tree.feed(950, Input::Timeout), [Output::Missed { id: id(1) }]);
     assert_eq!(tree.poll_timeout(), None);
-    tree.feed(800, Input::Have { from: conn(0), messages: &[have(2, 3)] });
-    let down = tree.feed(900, Input::Down { conn: conn(0) });
+    tree.feed(960, Input::Have { from: conn(0), messages: &[have(2, 3)] });
+    let down = tree.feed(970, Input::Down { conn: conn(0) });
     assert_eq!(down, [Output::Missed { id: id(2) }]);
 }
 
@@ -162,7 +165,7 @@ fn what_neighbours_make_grow_is_bounded() {
 
 #[test]
 fn strangers_are_passed_over() {
-    let mut tree = Plumtree::new(PlumtreeRules::default());
+    let mut tree = Plumtree::among(0, PlumtreeRules::default());
     for input in [
         Input::Gossip { from: conn(0), id: id(1), round: 1 },
         Input::Have { from: conn(0), messages: &[have(1, 1)] },
@@ -211,7 +214,7 @@ impl Net {
             links.insert((b, a), delay);
         }
         let mut net = Self {
-            trees: (0..nodes).map(|_| Plumtree::new(PlumtreeRules::default())).collect(),
+            trees: (0..nodes).map(|_| Plumtree::new(PlumtreeRules::default(), rng.fork("tree"))).collect(),
             alive: vec![true; nodes],
             links,
             letters: BTreeMap::new(),
@@ -377,7 +380,7 @@ proptest! {
         shorten_by in prop::option::of(0u16..4),
     ) {
         let rules = PlumtreeRules { missing_max: 3, shorten_by, ..PlumtreeRules::default() };
-        let mut tree = Plumtree::new(rules);
+        let mut tree = Plumtree::among(0, rules);
         let (mut ms, mut delivered) = (0, Vec::new());
         for (what, from, number, round, wait) in events {
             ms += wait / 10;

@@ -64,8 +64,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", default_value_t = 30,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) messages: u32,
-    /// From one message to the next. A tree that is whole asks for what it misses after 500 ms;
-    /// messages that follow sooner are on their way beside those, and cut the same ring twice.
+    /// From one message to the next. After 500 to 750 ms a node asks for what it misses of a tree;
+    /// what follows sooner may cut the same ring twice.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) every: Duration,
     /// What a byte takes from one engine to another, so that it is the network that is seen and not

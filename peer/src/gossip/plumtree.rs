@@ -46,6 +46,14 @@ pub struct PlumtreeRules {
     pub missing_max: usize,
 }
 
+impl PlumtreeRules {
+    /// When an announcer is asked at the latest: with the longest wait that chance may give.
+    #[must_use]
+    pub fn graft_within(&self) -> Duration {
+        self.graft_after + self.graft_after / 2
+    }
+}
+
 impl Default for PlumtreeRules {
     fn default() -> Self {
         Self {
@@ -375,9 +383,9 @@ impl Plumtree {
                 return;
             }
             let missing = self.missing.entry(*id).or_insert_with(|| {
-                let longer = self.rules.graft_after.as_micros() as u64 / 2 + 1;
-                let longer = Duration::from_micros(self.rng.below(longer));
-                let due = now.after(self.rules.graft_after).after(longer);
+                let least = self.rules.graft_after;
+                let more = (self.rules.graft_within() - least).as_micros() as u64;
+                let due = now.after(least).after(Duration::from_micros(self.rng.below(more + 1)));
                 self.due.insert((due, *id));
                 Missing { due, announcers: VecDeque::new() }
             });

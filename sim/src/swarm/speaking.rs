@@ -83,10 +83,10 @@ impl Swarm {
             self.wait_standing(plan, SECOND, &mut stood)?;
         }
         let rules = plan.configs[0].plumtree;
-        self.wait_standing(plan, rules.graft_after + UNDER_WAY, &mut stood)?;
+        self.wait_standing(plan, rules.graft_within() + UNDER_WAY, &mut stood)?;
         let pairs = stood.iter().map(|(from, to, _)| (*from.min(to), *from.max(to))).collect();
         let slack = if plan.model.credits == Credits::Random { UNDER_WAY } else { Duration::ZERO };
-        let due = rules.graft_after + slack;
+        let due = rules.graft_within() + slack;
         self.network.script.talk.asked_and_answered(first, &pairs, due)?;
         match untold(self).filter(|_| plan.whole) {
             None => Ok(true),

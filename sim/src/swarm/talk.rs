@@ -5,8 +5,8 @@
 //! - Nothing is told that was not said, byte for byte, and nothing twice to one process while it
 //!   remembers it.
 //! - In a [listening](Talk::listen) time, in which nothing goes wrong: who hears of a message and
-//!   is not told within [`graft_after`](peer::gossip::PlumtreeRules::graft_after) asks for it, and
-//!   who is asked for a message that it was told sends it.
+//!   is not told in [time](peer::gossip::PlumtreeRules::graft_within) asks for it, and who is asked
+//!   for a message that it was told sends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -180,14 +180,14 @@ impl Talk {
         &mut self,
         first: usize,
         stood: &BTreeSet<(NodeId, NodeId)>,
-        graft_after: Duration,
+        graft_within: Duration,
     ) -> Result<(), String> {
         let links = self.links.take().unwrap_or_default();
         let stands = |a: NodeId, b: NodeId| stood.contains(&(a.min(b), a.max(b)));
         let number = |id: &Hash| links.numbers.get(id).copied().filter(|one| *one >= first);
         for ((node, id), (at, of)) in &links.heard {
             let Some(message) = number(id).filter(|_| stands(*node, *of)) else { continue };
-            let due = at.after(graft_after);
+            let due = at.after(graft_within);
             let in_time = self.knows_since(*node, message).is_some_and(|since| since <= due);
             let asked = links.asked.keys().any(|(who, _, what)| who == node && what == id);
             if !in_time && !asked {

@@ -143,10 +143,14 @@ metrics! {
     datagrams_dropped,
     /// Datagrams that the system could not send.
     datagrams_unsent,
-    /// Datagrams that no member had sealed: answered with nothing.
+    /// Datagrams that no member had sealed for us, or of a length that none has: answered with
+    /// nothing.
     datagrams_strange,
     /// Datagrams that a member had sealed, and that were malformed.
     datagrams_malformed,
+    /// News of the cluster that were passed over for their time. Many show a wall clock that is
+    /// wrong, here or there.
+    news_untimely,
     /// Datagrams that were longer than any may be.
     datagrams_truncated,
     /// Datagrams beyond their rate, which were passed over unread.

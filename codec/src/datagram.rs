@@ -2,8 +2,9 @@
 //!
 //! Sources: Das, Gupta, Motivala, "SWIM", DSN 2002; Dadgar, Phillips, Currey, "Lifeguard", 2017;
 //! the keyed code, the tokens and the exchange of known events are ours. The layout is in
-//! `docs/wire.md`. Invariant: what was opened was sealed with the key of the cluster, is whole, and
-//! is not longer than [`DATAGRAM_BYTES_MAX`].
+//! `docs/wire.md`. Invariant: what was opened was sealed with the key of the cluster by who has the
+//! address that it came from, for who has the address that it came to; it is whole, and not longer
+//! than [`DATAGRAM_BYTES_MAX`].
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -53,16 +54,43 @@ impl ClusterKey {
     }
 }
 
-/// Bytes of the keyed code, which come first: 16 of BLAKE2b over all that follows.
+/// Bytes of the keyed code, which come first: 16 of BLAKE2b over the [`Ends`] and all that follows.
 pub const DATAGRAM_CODE_BYTES: usize = 16;
 
 /// Bytes before the call: code, incarnation, both tokens.
 pub const DATAGRAM_HEAD_BYTES: usize = DATAGRAM_CODE_BYTES + 8 + 8 + 8;
 
+/// Bytes of the shortest datagram: its head, and a call without fields.
+pub const DATAGRAM_BYTES_MIN: usize = DATAGRAM_HEAD_BYTES + 1;
+
+/// Between whom a datagram travels, by the addresses that name them. They are not in it: its code
+/// covers them, so that what was caught between two is nothing between others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ends {
+    /// Who sends it.
+    pub from: SocketAddr,
+    /// Whom it is for.
+    pub to: SocketAddr,
+}
+
+impl Ends {
+    /// The way back.
+    #[must_use]
+    pub const fn turned(self) -> Self {
+        Self { from: self.to, to: self.from }
+    }
+}
+
 /// Why a datagram is none of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatagramError {
+    /// Fewer bytes than the shortest one has.
+    #[error("datagram of {length} bytes, at least {DATAGRAM_BYTES_MIN}")]
+    TooShort {
+        /// Bytes that came.
+        length: usize,
+    },
     /// More bytes than there may be.
     #[error("datagram of {length} bytes, at most {limit}")]
     TooLong {
@@ -71,8 +99,8 @@ pub enum DatagramError {
         /// Most that there may be.
         limit: usize,
     },
-    /// Sealed with another key, or altered.
-    #[error("the code of a datagram is not of this cluster")]
+    /// Sealed with another key or between others, or altered.
+    #[error("the code of a datagram is not of this cluster, or not of these addresses")]
     WrongCode,
     /// Sealed by a member, and yet malformed.
     #[error(transparent)]
@@ -144,13 +172,15 @@ pub enum Life {
     Left,
 }
 
-/// 16 bytes that name an event: BLAKE2b of its nonce, topic and data.
+/// 16 bytes that name an event: BLAKE2b of its time, nonce, topic and data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EventId(pub [u8; 16]);
 
 /// Something that happened, for all members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event<'a> {
+    /// When it was published, by the clock of who did: milliseconds since 1970 began.
+    pub time: u64,
     /// Drawn by who published it: tells events apart that say the same.
     pub nonce: u64,
     /// What it is about; at most [`TOPIC_BYTES_MAX`] bytes.
@@ -164,7 +194,8 @@ impl Event<'_> {
     #[must_use]
     pub fn id(&self) -> EventId {
         let mut state = Params::new().hash_length(16).to_state();
-        state.update(&self.nonce.to_be_bytes()).update(&[self.topic.len() as u8]);
+        state.update(&self.time.to_be_bytes()).update(&self.nonce.to_be_bytes());
+        state.update(&[self.topic.len() as u8]);
         state.update(self.topic).update(self.data);
         let mut id = [0; 16];
         id.copy_from_slice(state.finalize().as_bytes());
@@ -235,6 +266,9 @@ impl<'a> NewsList<'a> {
 const FAMILY_IPV4: u8 = 0;
 const FAMILY_IPV6: u8 = 1;
 
+/// Bytes of an IPv6 address with its family and port.
+const ADDR_BYTES_MAX: usize = 1 + 16 + 2;
+
 /// An address names a member, so that none may be read as another one: not as grin reads them, for
 /// whom `::1` is `0.0.0.1`. An IPv4-mapped one is IPv4.
 fn read_addr(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
@@ -293,6 +327,7 @@ impl<'a> News<'a> {
                 assert!(event.topic.len() <= TOPIC_BYTES_MAX, "checked when it was published");
                 assert!(event.data.len() <= EVENT_DATA_BYTES_MAX, "checked when it was published");
                 writer.u8(EVENT);
+                writer.u64(event.time);
                 writer.u64(event.nonce);
                 writer.u8(event.topic.len() as u8);
                 writer.bytes(event.topic);
@@ -320,11 +355,11 @@ impl<'a> News<'a> {
                 Ok(Self::Member { addr, incarnation, life })
             }
             EVENT => {
-                let (nonce, length) = (reader.u64()?, reader.u8()?);
+                let (time, nonce, length) = (reader.u64()?, reader.u64()?, reader.u8()?);
                 let topic = read_text(reader, length.into(), TOPIC_BYTES_MAX)?;
                 let length = reader.u16()?;
                 let data = read_text(reader, length.into(), EVENT_DATA_BYTES_MAX)?;
-                Ok(Self::Event(Event { nonce, topic, data }))
+                Ok(Self::Event(Event { time, nonce, topic, data }))
             }
             KNOWN => Ok(Self::Known(EventId(*reader.array()?))),
             tag => Err(DecodeError::BadTag { tag }),
@@ -373,7 +408,7 @@ impl<'a> Datagram<'a> {
     ///
     /// If they would be more than [`DATAGRAM_BYTES_MAX`]: whoever adds news counts their bytes.
     #[must_use]
-    pub fn seal(&self, key: &ClusterKey) -> Vec<u8> {
+    pub fn seal(&self, key: &ClusterKey, ends: Ends) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(DATAGRAM_HEAD_BYTES + 32 + self.news.0.len());
         bytes.resize(DATAGRAM_CODE_BYTES, 0);
         let mut writer = Writer::new(&mut bytes);
@@ -383,30 +418,41 @@ impl<'a> Datagram<'a> {
         self.call.write(&mut writer);
         writer.bytes(self.news.0);
         assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "{} bytes", bytes.len());
-        Self::write_code(key, &mut bytes);
+        Self::write_code(key, ends, &mut bytes);
         bytes
     }
 
     /// Puts the code of all that follows into the first [`DATAGRAM_CODE_BYTES`], of which there
     /// must be as many.
-    pub fn write_code(key: &ClusterKey, bytes: &mut [u8]) {
+    pub fn write_code(key: &ClusterKey, ends: Ends, bytes: &mut [u8]) {
         let (place, rest) = bytes.split_at_mut(DATAGRAM_CODE_BYTES);
-        place.copy_from_slice(code(key, rest).as_bytes());
+        place.copy_from_slice(code(key, ends, rest).as_bytes());
     }
 
-    /// What these bytes say, if a member of the cluster wrote them.
+    /// Whether any datagram has so many bytes: it takes no look at them to refuse others.
+    ///
+    /// # Errors
+    ///
+    /// [`DatagramError::TooShort`], [`DatagramError::TooLong`].
+    pub const fn check_length(length: usize) -> Result<(), DatagramError> {
+        let limit = DATAGRAM_BYTES_MAX;
+        if length > limit {
+            return Err(DatagramError::TooLong { length, limit });
+        }
+        if length < DATAGRAM_BYTES_MIN { Err(DatagramError::TooShort { length }) } else { Ok(()) }
+    }
+
+    /// What these bytes say, if a member of the cluster wrote them that has the address `from`, for
+    /// the one that has the address `to`.
     ///
     /// # Errors
     ///
     /// [`DatagramError`].
-    pub fn open(key: &ClusterKey, bytes: &'a [u8]) -> Result<Self, DatagramError> {
-        let (length, limit) = (bytes.len(), DATAGRAM_BYTES_MAX);
-        if length > limit {
-            return Err(DatagramError::TooLong { length, limit });
-        }
+    pub fn open(key: &ClusterKey, ends: Ends, bytes: &'a [u8]) -> Result<Self, DatagramError> {
+        Self::check_length(bytes.len())?;
         let mut reader = Reader::new(bytes);
         let claimed = reader.bytes(DATAGRAM_CODE_BYTES)?;
-        if code(key, reader.rest()) != *claimed {
+        if code(key, ends, reader.rest()) != *claimed {
             return Err(DatagramError::WrongCode); // compared in constant time
         }
         let [incarnation, token, echo] = [reader.u64()?, reader.u64()?, reader.u64()?];
@@ -415,8 +461,15 @@ impl<'a> Datagram<'a> {
     }
 }
 
-fn code(key: &ClusterKey, bytes: &[u8]) -> blake2b_simd::Hash {
-    Params::new().hash_length(DATAGRAM_CODE_BYTES).key(&key.0).hash(bytes)
+/// Covers both addresses as they stand in a datagram, and in their one form.
+fn code(key: &ClusterKey, ends: Ends, bytes: &[u8]) -> blake2b_simd::Hash {
+    let mut addrs = Vec::with_capacity(2 * ADDR_BYTES_MAX);
+    for addr in [ends.from, ends.to] {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        write_addr(&addr, &mut Writer::new(&mut addrs));
+    }
+    let mut state = Params::new().hash_length(DATAGRAM_CODE_BYTES).key(&key.0).to_state();
+    state.update(&addrs).update(bytes).finalize()
 }
 
 #[cfg(test)]
@@ -428,6 +481,10 @@ mod tests {
     use super::*;
 
     const KEY: ClusterKey = ClusterKey([7; 32]);
+
+    fn ends() -> Ends {
+        Ends { from: ([192, 0, 2, 1], 1).into(), to: ([192, 0, 2, 2], 2).into() }
+    }
 
     fn addrs() -> impl Strategy<Value = SocketAddr> {
         let v4 = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
@@ -460,7 +517,10 @@ mod tests {
             2 => member(Life::Dead),
             3 => member(Life::Left),
             4 => News::Known(EventId([number as u8; 16])),
-            _ => News::Event(Event { nonce: number, topic: &data[..data.len() / 3], data }),
+            _ => {
+                let topic = &data[..data.len() / 3];
+                News::Event(Event { time: number / 3, nonce: number, topic, data })
+            }
         }
     }
 
@@ -468,6 +528,7 @@ mod tests {
         #[test]
         fn a_datagram_is_opened_as_it_was_sealed_and_no_part_of_it_is_one(
             head: [u64; 3],
+            (from, to, another) in (addrs(), addrs(), addrs()),
             call in calls(),
             said in prop::collection::vec(
                 (0u8..6, addrs(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..60)),
@@ -482,42 +543,67 @@ mod tests {
             let [incarnation, token, echo] = head;
             let list = NewsList::new(&bytes).unwrap();
             let datagram = Datagram { incarnation, token, echo, call, news: list };
-            let mut sealed = datagram.seal(&KEY);
-            let opened = Datagram::open(&KEY, &sealed);
+            let ends = Ends { from, to };
+            let mut sealed = datagram.seal(&KEY, ends);
+            let opened = Datagram::open(&KEY, ends, &sealed);
             prop_assert_eq!(opened, Ok(datagram));
+            // What was caught between two is nothing between others.
+            for others in [Ends { from: another, to }, Ends { from, to: another }, ends.turned()] {
+                let opened = Datagram::open(&KEY, others, &sealed);
+                prop_assert_eq!(opened.is_ok(), others == ends);
+            }
             prop_assert!(datagram.news.iter().eq(said));
             let other = ClusterKey([8; 32]);
-            prop_assert_eq!(Datagram::open(&other, &sealed), Err(DatagramError::WrongCode));
+            prop_assert_eq!(Datagram::open(&other, ends, &sealed), Err(DatagramError::WrongCode));
             let at = at.index(sealed.len());
-            prop_assert!(Datagram::open(&KEY, &sealed[..at]).is_err());
+            prop_assert!(Datagram::open(&KEY, ends, &sealed[..at]).is_err());
             sealed[at] ^= 1;
-            prop_assert_eq!(Datagram::open(&KEY, &sealed), Err(DatagramError::WrongCode));
+            prop_assert_eq!(Datagram::open(&KEY, ends, &sealed), Err(DatagramError::WrongCode));
         }
 
         #[test]
         fn no_bytes_of_a_member_make_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut bytes = code(&KEY, &body).as_bytes().to_vec();
+            let mut bytes = code(&KEY, ends(), &body).as_bytes().to_vec();
             bytes.extend(&body);
-            if let Ok(datagram) = Datagram::open(&KEY, &bytes) {
+            if let Ok(datagram) = Datagram::open(&KEY, ends(), &bytes) {
                 datagram.news.iter().for_each(drop);
             }
         }
     }
 
     #[test]
-    fn what_is_too_long_is_refused() {
+    fn what_is_too_long_or_too_short_is_refused() {
         let long = vec![0; DATAGRAM_BYTES_MAX + 1];
         let (length, limit) = (long.len(), DATAGRAM_BYTES_MAX);
         let error = DatagramError::TooLong { length, limit };
-        assert_eq!(Datagram::open(&KEY, &long), Err(error));
+        assert_eq!(Datagram::open(&KEY, ends(), &long), Err(error));
+        let news = NewsList::default();
+        let shortest = Datagram { incarnation: 1, token: 1, echo: 0, call: Call::Tell, news };
+        let shortest = shortest.seal(&KEY, ends());
+        assert_eq!(shortest.len(), DATAGRAM_BYTES_MIN);
+        let length = DATAGRAM_BYTES_MIN - 1;
+        let opened = Datagram::open(&KEY, ends(), &shortest[..length]);
+        assert_eq!(opened, Err(DatagramError::TooShort { length }));
         let mut bytes = Vec::new();
-        News::Event(Event { nonce: 1, topic: b"", data: b"" }).write(&mut bytes);
-        bytes[9] = TOPIC_BYTES_MAX as u8 + 1;
+        News::Event(Event { time: 1, nonce: 1, topic: b"", data: b"" }).write(&mut bytes);
+        bytes[17] = TOPIC_BYTES_MAX as u8 + 1;
         assert!(matches!(NewsList::new(&bytes), Err(DecodeError::TextTooLong { .. })));
-        bytes[9] = 0;
-        bytes[10..].copy_from_slice(&(EVENT_DATA_BYTES_MAX as u16 + 1).to_be_bytes());
+        bytes[17] = 0;
+        bytes[18..].copy_from_slice(&(EVENT_DATA_BYTES_MAX as u16 + 1).to_be_bytes());
         assert!(matches!(NewsList::new(&bytes), Err(DecodeError::TextTooLong { .. })));
         assert_eq!(NewsList::new(&[7]), Err(DecodeError::BadTag { tag: 7 }));
+    }
+
+    /// Who listens on an IPv6 socket may see an IPv4 sender as a mapped one.
+    #[test]
+    fn a_mapped_end_is_its_ipv4_self_and_scopes_are_nothing() {
+        let news = NewsList::default();
+        let datagram = Datagram { incarnation: 1, token: 1, echo: 0, call: Call::Tell, news };
+        let parse = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let plain = Ends { from: parse("192.0.2.1:5"), to: parse("[fe80::1]:6") };
+        let other = Ends { from: parse("[::ffff:192.0.2.1]:5"), to: parse("[fe80::1%7]:6") };
+        assert_eq!(Datagram::open(&KEY, other, &datagram.seal(&KEY, plain)), Ok(datagram));
+        assert_eq!(Datagram::open(&KEY, plain, &datagram.seal(&KEY, other)), Ok(datagram));
     }
 
     #[test]
@@ -533,8 +619,9 @@ mod tests {
 
     #[test]
     fn an_id_follows_from_all_of_an_event() {
-        let event = Event { nonce: 1, topic: b"ab", data: b"c" };
+        let event = Event { time: 1, nonce: 1, topic: b"ab", data: b"c" };
         for other in [
+            Event { time: 2, ..event },
             Event { nonce: 2, ..event },
             Event { topic: b"a", data: b"bc", ..event },
             Event { data: b"d", ..event },
@@ -550,12 +637,13 @@ mod tests {
         let key = ClusterKey::of_secret(&secret).unwrap();
         let (addr, by) = (([192, 0, 2, 1], 3414).into(), (Ipv6Addr::LOCALHOST, 3416).into());
         let life = Life::Suspect { by };
-        let event = Event { nonce: 5, topic: b"t", data: b"hi" };
+        let event = Event { time: 1_700_000_000_000, nonce: 5, topic: b"t", data: b"hi" };
         let mut bytes = Vec::new();
         News::Member { addr, incarnation: 9, life }.write(&mut bytes);
         News::Event(event).write(&mut bytes);
         let (call, news) = (Call::Ping { number: 7 }, NewsList::new(&bytes).unwrap());
-        let sealed = Datagram { incarnation: 1, token: 2, echo: 3, call, news }.seal(&key);
+        let ends = Ends { from: ([192, 0, 2, 3], 3414).into(), to: addr };
+        let sealed = Datagram { incarnation: 1, token: 2, echo: 3, call, news }.seal(&key, ends);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let text = include_str!("../../docs/wire.md");
         let (_, rest) = text.split_once("Datagram  ").unwrap();
@@ -573,10 +661,10 @@ mod tests {
     fn every_event_fits_into_a_datagram() {
         let (topic, data) = ([0; TOPIC_BYTES_MAX], [0; EVENT_DATA_BYTES_MAX]);
         let mut bytes = Vec::new();
-        News::Event(Event { nonce: 1, topic: &topic, data: &data }).write(&mut bytes);
+        News::Event(Event { time: 1, nonce: 1, topic: &topic, data: &data }).write(&mut bytes);
         let call = Call::PingFor { number: 1, target: ([0x20; 16], 1).into() };
         let news = NewsList::new(&bytes).unwrap();
         let datagram = Datagram { incarnation: 1, token: 1, echo: 1, call, news };
-        assert!(datagram.seal(&KEY).len() <= DATAGRAM_BYTES_MAX);
+        assert!(datagram.seal(&KEY, ends()).len() <= DATAGRAM_BYTES_MAX);
     }
 }

@@ -34,8 +34,8 @@ pub struct Config {
     /// the port of the first listener if it has none.
     pub gossip_listen: Option<SocketAddr>,
     /// Most connections, inbound and outbound together. Default 10,000. Places are kept for the
-    /// outbound peers and the dials of `peer.slots` (these at most a quarter) and for a few newcomers:
-    /// the inbound peers are at most what is left, and at least one.
+    /// outbound peers and the dials of `peer.slots` (these at most a quarter) and for a few
+    /// newcomers: the inbound peers are at most what is left, and at least one.
     pub connections_max: u32,
     /// The file that keeps addresses and bans for the next start, in a directory that exists.
     /// Default: none, and a restart begins with the seeds. A file that cannot be used keeps no
@@ -96,8 +96,8 @@ impl Config {
         pools.into_iter().fold(0, usize::saturating_add)
     }
 
-    /// Dials under way at once: at most a quarter of the connections, so that a small house has room
-    /// for peers.
+    /// Dials under way at once: at most a quarter of the connections, so that a small house has
+    /// room for peers.
     pub(crate) fn dials_max(&self) -> u32 {
         self.peer.slots.dials.min((self.connections_max / 4).max(1))
     }

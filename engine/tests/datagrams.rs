@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use codec::datagram::{Call, Datagram, Event, News, NewsList};
+use codec::datagram::{Call, Datagram, Ends, Event, News, NewsList};
 use molva::{
     ChainSide, ClusterKey, Config, Engine, Gossip, Handle, Heard, Metrics, Network, Presumed,
     StartError, Subscription, TopicError,
@@ -96,9 +96,9 @@ fn stranger(any: &str) -> UdpSocket {
     socket
 }
 
-fn sealed(call: Call, key: &ClusterKey) -> Vec<u8> {
+fn sealed(call: Call, key: &ClusterKey, ends: Ends) -> Vec<u8> {
     let news = NewsList::default();
-    Datagram { incarnation: 1, token: 5, echo: 0, call, news }.seal(key)
+    Datagram { incarnation: 1, token: 5, echo: 0, call, news }.seal(key, ends)
 }
 
 #[test]
@@ -148,8 +148,9 @@ fn who_says_goodbye_has_left_and_who_falls_silent_is_presumed_dead() {
     // A member that says once that it is there, and answers nothing.
     let silent = stranger(FAMILIES[0]);
     let contact = nodes[0].0.handle().gossip_addr().unwrap();
-    silent.send_to(&sealed(Call::Ping { number: 1 }, &key()), contact).unwrap();
-    let silent = silent.local_addr().unwrap();
+    let ends = Ends { from: silent.local_addr().unwrap(), to: contact };
+    silent.send_to(&sealed(Call::Ping { number: 1 }, &key(), ends), contact).unwrap();
+    let silent = ends.from;
     for (node, _) in &nodes {
         wait(&node.handle(), |handle| presumed(handle, Presumed::Dead) == [silent]);
         let metrics = node.handle().metrics();
@@ -166,9 +167,13 @@ fn what_no_member_sent_is_counted_and_answered_with_nothing() {
         let to = handle.gossip_addr().unwrap();
         let socket = stranger(any);
         let ping = Call::Ping { number: 7 };
-        let mut malformed = sealed(ping, &key());
+        let ends = Ends { from: socket.local_addr().unwrap(), to };
+        let mut malformed = sealed(ping, &key(), ends);
         malformed.push(0xff);
-        Datagram::write_code(&key(), &mut malformed);
+        Datagram::write_code(&key(), ends, &mut malformed);
+        // What somebody caught on its way from a member, and sends again from elsewhere.
+        let from = SocketAddr::new(to.ip(), 9);
+        let caught = sealed(ping, &key(), Ends { from, to });
         let other = ClusterKey::of_secret(&[8; 32]).unwrap();
         for bytes in [
             &b""[..],
@@ -176,7 +181,8 @@ fn what_no_member_sent_is_counted_and_answered_with_nothing() {
             &[0x5a; 1_400],
             &[0x5a; 1_401],
             &[0x5a; 20_000],
-            &sealed(ping, &other),
+            &sealed(ping, &other, ends),
+            &caught,
             &malformed,
         ] {
             socket.send_to(bytes, to).unwrap();
@@ -185,15 +191,15 @@ fn what_no_member_sent_is_counted_and_answered_with_nothing() {
             let metrics = handle.metrics();
             let Metrics { datagrams_strange, datagrams_malformed, datagrams_truncated, .. } =
                 metrics;
-            [datagrams_strange, datagrams_malformed, datagrams_truncated] == [2, 3, 2]
+            [datagrams_strange, datagrams_malformed, datagrams_truncated] == [5, 1, 2]
         });
         assert_eq!(handle.members().unwrap(), []);
         // A right one is answered still, and nothing else was before it.
-        socket.send_to(&sealed(ping, &key()), to).unwrap();
+        socket.send_to(&sealed(ping, &key(), ends), to).unwrap();
         let mut bytes = [0; 2_000];
         let (length, from) = socket.recv_from(&mut bytes).unwrap();
         assert_eq!(from, to);
-        let answer = Datagram::open(&key(), &bytes[..length]).unwrap();
+        let answer = Datagram::open(&key(), ends.turned(), &bytes[..length]).unwrap();
         assert_eq!(answer.call, Call::Ack { number: 7 });
         assert_eq!(handle.metrics().datagrams_sent, 1);
     }
@@ -208,15 +214,16 @@ fn an_address_that_echoed_nothing_gets_at_most_three_bytes_for_one() {
         handle.publish(b"news", &[7; 1_000]).unwrap();
     }
     let (socket, to) = (stranger(FAMILIES[0]), handle.gossip_addr().unwrap());
-    let news = News::Event(Event { nonce: 1, topic: b"news", data: &[3; 200] });
+    let news = News::Event(Event { time: 1, nonce: 1, topic: b"news", data: &[3; 200] });
     let mut bytes = Vec::new();
     news.write(&mut bytes);
     let news = NewsList::new(&bytes).unwrap();
+    let ends = Ends { from: socket.local_addr().unwrap(), to };
     let calls = [Call::Ping { number: 1 }, Call::Sync { reply: false }, Call::Ping { number: 2 }];
     let (mut sent, mut received) = (0, 0);
     for call in calls {
         let datagram = Datagram { incarnation: 1, token: 5, echo: 5, call, news };
-        sent += socket.send_to(&datagram.seal(&key()), to).unwrap();
+        sent += socket.send_to(&datagram.seal(&key(), ends), to).unwrap();
         received += socket.recv_from(&mut [0; 2_000]).unwrap().0;
     }
     assert!(received <= 3 * sent, "{received} bytes for {sent}");

@@ -119,10 +119,12 @@ impl Locality {
     #[must_use]
     pub fn is_reachable(self, addr: SocketAddr) -> bool {
         let addr = canonical(addr);
-        if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+        let ip = addr.ip();
+        let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+        if addr.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_broadcast {
             return false;
         }
-        self != Self::Internet || is_global(addr.ip())
+        self != Self::Internet || is_global(ip)
     }
 }
 
@@ -216,5 +218,12 @@ mod tests {
         }
         assert!(Locality::Local.is_reachable(addr("127.0.0.1:1")));
         assert!(!Locality::Local.is_reachable(addr("127.0.0.1:0")));
+        // Nobody is there, or everybody.
+        for text in ["0.0.0.0:1", "224.0.0.1:1", "255.255.255.255:1", "[::ffff:255.255.255.255]:1"]
+        {
+            for locality in [Locality::Internet, Locality::Local, Locality::Hosts] {
+                assert!(!locality.is_reachable(addr(text)), "{text}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use codec::datagram::ClusterKey;
+use codec::datagram::{ClusterKey, Datagram};
 
 use crate::address::canonical;
 use crate::config::{Config, ConfigError, Gossip, Seed};
@@ -19,8 +19,10 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 /// The settings of [`Gossip::Datagrams`](crate::Gossip::Datagrams). We are known by the IP of
-/// [`Config::advertised`](crate::Config::advertised), which others must see as the source of our
-/// datagrams.
+/// [`Config::advertised`](crate::Config::advertised) and the port of our datagrams: others must
+/// name us by that address in their contacts, send to it, and see it as the source of what we send;
+/// what comes between other addresses is refused. The wall clocks of members must agree within
+/// five minutes.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Cluster {
     /// What its members have in common and nobody else has: see
@@ -60,8 +62,10 @@ pub(crate) struct Clustering {
     machine: Option<PushPull>,
     /// The port of our datagrams; `None`: the advertised one.
     port: Option<u16>,
-    /// Datagrams that may be taken in.
-    budget: TokenBucket,
+    /// Datagrams of members that may be taken in, and those of all others: strangers, who can send
+    /// as much as they like, do not silence members.
+    of_members: TokenBucket,
+    of_strangers: TokenBucket,
 }
 
 impl Clustering {
@@ -72,7 +76,8 @@ impl Clustering {
             rng,
             machine: None,
             port: None,
-            budget: TokenBucket::default(),
+            of_members: TokenBucket::default(),
+            of_strangers: TokenBucket::default(),
         }
     }
 }
@@ -126,8 +131,8 @@ impl Endpoint {
             own.set_port(port);
         }
         let rules = self.config.cluster.rules.clone();
-        let wall_clock = self.config.started.after(self.now.since(Instant::START));
-        let machine = PushPull::new(rules, own, key, wall_clock, &self.clustering.rng);
+        let (started, rng) = (self.config.started, &self.clustering.rng);
+        let machine = PushPull::new(rules, own, key, started, self.now, rng);
         self.clustering.machine = Some(machine);
         let contacts = contacts(&self.config);
         self.tell_cluster(Input::Join { contacts: &contacts });
@@ -139,14 +144,21 @@ impl Endpoint {
     }
 
     /// One datagram that came. Reading its code costs more than any other look at it, so what is
-    /// beyond the rate is not read.
+    /// beyond the rate is not read; what is refused for its length needs no place in it.
     pub(crate) fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
-        let (now, rate) = (self.now, self.config.rates.datagrams);
-        if self.clustering.machine.is_none() || !self.clustering.budget.take(1, rate, now) {
+        let (now, rate, from) = (self.now, self.config.rates.datagrams, canonical(from));
+        let clustering = &mut self.clustering;
+        let may_be_read = clustering.machine.as_ref().is_some_and(|machine| {
+            let is_member = machine.is_acquainted(&from);
+            let budget =
+                if is_member { &mut clustering.of_members } else { &mut clustering.of_strangers };
+            Datagram::check_length(bytes.len()).is_err() || budget.take(1, rate, now)
+        });
+        if !may_be_read {
             return self.counts.datagrams_passed_over += 1;
         }
         self.counts.datagrams_received += 1;
-        self.tell_cluster(Input::Datagram { from: canonical(from), bytes });
+        self.tell_cluster(Input::Datagram { from, bytes });
     }
 
     /// What is too long was refused by the driver.
@@ -180,6 +192,7 @@ impl Endpoint {
         self.counts.members = machine.living() as u64;
         self.counts.datagrams_strange = counts.strange;
         self.counts.datagrams_malformed = counts.malformed;
+        self.counts.news_untimely = counts.untimely;
         self.counts.gossip_known = counts.known_events;
     }
 }

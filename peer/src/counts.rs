@@ -95,10 +95,14 @@ pub struct Counts {
     pub datagrams_received: u64,
     /// Datagrams that were given out to be sent.
     pub datagrams_sent: u64,
-    /// Datagrams that no member had sealed, or that were too long: answered with nothing.
+    /// Datagrams that no member had sealed for us, or of a length that none has: answered with
+    /// nothing.
     pub datagrams_strange: u64,
     /// Datagrams that a member had sealed, and that were malformed.
     pub datagrams_malformed: u64,
+    /// News of the cluster that were passed over for their time. Many show a wall clock that is
+    /// wrong, here or there.
+    pub news_untimely: u64,
     /// Datagrams beyond their rate, which were passed over unread.
     pub datagrams_passed_over: u64,
     /// Wanted blocks that were asked of another: their peer was late, left, or did not have them.
@@ -163,6 +167,7 @@ impl Default for Counts {
             datagrams_sent: 0,
             datagrams_strange: 0,
             datagrams_malformed: 0,
+            news_untimely: 0,
             datagrams_passed_over: 0,
             blocks_reassigned: 0,
             blocks_hedged: 0,

@@ -100,7 +100,8 @@ impl Gossiping {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         let bytes_max = config.gossip_bytes_max;
         Self {
-            tree: (config.gossip == Gossip::Tree).then(|| Plumtree::new(config.plumtree, rng.fork("tree"))),
+            tree: (config.gossip == Gossip::Tree)
+                .then(|| Plumtree::new(config.plumtree, rng.fork("tree"))),
             rng,
             bodies: Bodies { by_id: BTreeMap::new(), by_age: VecDeque::new(), bytes: 0, bytes_max },
             arriving: None,
@@ -158,8 +159,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether a neighbour gets a body that it asks for, at the cost of any answer: it may ask for the
-    /// same one again and again.
+    /// Whether a neighbour gets a body that it asks for, at the cost of any answer: it may ask for
+    /// the same one again and again.
     fn may_give(&mut self, to: ConnId, id: &Hash) -> bool {
         let Some(bytes) = self.gossiping.bodies.by_id.get(id).map(Spoken::bytes) else {
             return false;

@@ -478,18 +478,19 @@ pub(crate) fn reader_is_a_cursor(bytes: &[u8], counts: &[u16]) {
 /// Bytes behind a right code are opened or refused; what is opened is sealed and opened again as
 /// the same.
 pub(crate) fn any_datagram_is_opened_or_refused(body: &[u8]) {
-    use codec::datagram::{ClusterKey, DATAGRAM_CODE_BYTES, Datagram, NewsList};
+    use codec::datagram::{ClusterKey, DATAGRAM_CODE_BYTES, Datagram, Ends, NewsList};
     let key = ClusterKey([1; 32]);
+    let ends = Ends { from: ([192, 0, 2, 1], 1).into(), to: ([192, 0, 2, 2], 2).into() };
     let mut bytes = vec![0; DATAGRAM_CODE_BYTES];
     bytes.extend(body);
-    Datagram::write_code(&key, &mut bytes);
-    let Ok(datagram) = Datagram::open(&key, &bytes) else { return };
+    Datagram::write_code(&key, ends, &mut bytes);
+    let Ok(datagram) = Datagram::open(&key, ends, &bytes) else { return };
     let mut written = Vec::new();
     datagram.news.iter().for_each(|news| news.write(&mut written));
     let news = NewsList::new(&written).expect("we wrote it");
     assert!(news.iter().eq(datagram.news.iter()));
-    let again = Datagram { news, ..datagram }.seal(&key);
-    let reread = Datagram::open(&key, &again).expect("we sealed it");
+    let again = Datagram { news, ..datagram }.seal(&key, ends);
+    let reread = Datagram::open(&key, ends, &again).expect("we sealed it");
     assert_eq!((reread.call, reread.incarnation), (datagram.call, datagram.incarnation));
     assert!(reread.news.iter().eq(datagram.news.iter()));
 }

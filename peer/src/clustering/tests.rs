@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use codec::Network;
-use codec::datagram::{Call, Datagram, NewsList};
+use codec::datagram::{Call, DATAGRAM_BYTES_MIN, Datagram, Ends, NewsList};
 use codec::limits::DATAGRAM_BYTES_MAX;
 
 use super::*;
@@ -151,7 +151,8 @@ fn who_shuts_down_says_so_and_who_vanishes_is_counted_as_lost() {
     let before = cluster.at(1).counts().datagrams_sent;
     let news = NewsList::default();
     let call = Call::Ping { number: 1 };
-    let bytes = Datagram { incarnation: 1, token: 1, echo: 0, call, news }.seal(&KEY);
+    let ends = Ends { from: addr(9), to: addr(1) };
+    let bytes = Datagram { incarnation: 1, token: 1, echo: 0, call, news }.seal(&KEY, ends);
     cluster.feed(1, Input::Datagram { from: addr(9), bytes: &bytes });
     assert_eq!(cluster.at(1).counts().datagrams_sent, before);
 }
@@ -161,18 +162,55 @@ fn what_is_refused_is_counted_by_its_reason() {
     let mut config = config(0);
     config.rates.datagrams = Rate { amount: 1, per: secs(1), burst: 4 };
     let mut cluster = Cluster::new(vec![config]);
-    let bytes = [0; DATAGRAM_BYTES_MAX + 1];
-    let datagram = |bytes| Input::Datagram { from: addr(1), bytes };
-    cluster.feed(0, datagram(&bytes)); // before it has joined
+    fn datagram(bytes: &[u8]) -> Input<'_> {
+        Input::Datagram { from: addr(1), bytes }
+    }
+    cluster.feed(0, datagram(&[0; 100])); // before it has joined
     cluster.run(Duration::from_millis(1));
-    for bytes in [&bytes[..], b"garbage that is long enough for a code", b"", b"short", b"", b""] {
+    // By their length, which needs no place in the rate.
+    for length in (0..DATAGRAM_BYTES_MIN).chain([DATAGRAM_BYTES_MAX + 1]) {
+        cluster.feed(0, datagram(&vec![0; length]));
+    }
+    let lengths = DATAGRAM_BYTES_MIN as u64 + 1;
+    let counts = cluster.at(0).counts();
+    assert_eq!((counts.datagrams_strange, counts.datagrams_passed_over), (lengths, 1));
+    let mut malformed = [0xff; 60];
+    Datagram::write_code(&KEY, Ends { from: addr(1), to: addr(0) }, &mut malformed);
+    let garbage = [0x5a; DATAGRAM_BYTES_MIN];
+    for bytes in [&malformed[..], &garbage, &malformed, &garbage, &garbage, &garbage] {
         cluster.feed(0, datagram(bytes));
     }
     let counts = cluster.at(0).counts();
-    assert_eq!((counts.datagrams_strange, counts.datagrams_malformed), (2, 2));
-    assert_eq!((counts.datagrams_received, counts.datagrams_passed_over), (4, 3));
+    assert_eq!((counts.datagrams_strange, counts.datagrams_malformed), (lengths + 2, 2));
+    assert_eq!((counts.datagrams_received, counts.datagrams_passed_over), (lengths + 4, 3));
     assert_eq!(cluster.at(0).members().count(), 0);
     assert_eq!(counts.datagrams_sent, 0);
+}
+
+/// Who sends more than is read kept members from being heard, too.
+#[test]
+fn a_flood_of_strangers_does_not_silence_members() {
+    let mut configs: Vec<_> = (0..4).map(config).collect();
+    configs[0].rates.datagrams = Rate { amount: 100, per: secs(1), burst: 100 };
+    let mut cluster = Cluster::new(configs);
+    cluster.run(secs(10));
+    let before = cluster.at(0).counts().datagrams_passed_over;
+    cluster.feed(3, Input::Publish { topic: b"topic", data: b"data" });
+    // Each time as soon as one more would be read.
+    for number in 0..3_000u32 {
+        for _ in 0..10 {
+            let from = ([198, 51, 100, number as u8], 9).into();
+            cluster.feed(0, Input::Datagram { from, bytes: &[0x5a; 100] });
+        }
+        cluster.run(Duration::from_millis(10));
+    }
+    let counts = cluster.at(0).counts();
+    assert!(counts.datagrams_passed_over > before + 1_000, "{counts:?}");
+    for node in 0..4 {
+        let counts = cluster.at(node).counts();
+        assert_eq!((counts.members, counts.members_suspected), (3, 0));
+    }
+    assert!(cluster.told.contains(&(0, b"data".to_vec())));
 }
 
 #[test]

@@ -22,10 +22,11 @@ use crate::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PlumtreeRules {
     /// From the first announcement of an id until its announcer is asked for it, and up to a half
-    /// longer, by chance. It has to be more than the path over the tree takes longer than the fastest
-    /// one, or links are grafted without need. 500 ms: simulated with links of 20 to 100 ms. Why by
-    /// chance: those who are cut off together would all ask at once, where the first one's link
-    /// serves all; and a message each 500 ms would meet the mending of the tree each time.
+    /// longer, by chance. It has to be more than the path over the tree takes longer than the
+    /// fastest one, or links are grafted without need. 500 ms: simulated with links of 20 to 100
+    /// ms. Why by chance: those who are cut off together would all ask at once, where the first
+    /// one's link serves all; and a message each 500 ms would meet the mending of the tree each
+    /// time.
     pub graft_after: Duration,
     /// From one announcer asked to the next: about a round trip. 200 ms, as above.
     pub graft_again_after: Duration,

@@ -5,34 +5,40 @@
 //! to us nor to those whom we ask to ask, is suspected, and dead if it does not deny. Sources: Das,
 //! Gupta, Motivala, "SWIM", DSN 2002; Dadgar, Phillips, Currey, "Lifeguard", 2017.
 //!
-//! Invariants: nothing is taken from a datagram that was not sealed with the key of the cluster; to
-//! an address that has not echoed a token go at most three bytes for each that came, but for a bare
-//! probe a period; an event happens once as long as it is remembered; everybody who lacks an event
-//! that is remembered is told of it in the end, whatever was lost.
+//! Invariants: nothing is taken from a datagram that was not sealed with the key of the cluster by
+//! who has its sender's address and for ourselves; to an address that has not echoed a token go at
+//! most three bytes for each that came, but for a bare probe a period; an event happens once, since
+//! its id is known until it is too old to be taken; everybody who lacks an event that is remembered
+//! is told of it in the end, whatever was lost.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::datagram::{
-    Call, ClusterKey, DATAGRAM_HEAD_BYTES, Datagram, DatagramError, Event, EventId, Life, News,
-    NewsList,
+    Call, ClusterKey, DATAGRAM_HEAD_BYTES, Datagram, DatagramError, Ends, Event, EventId, Life,
+    News, NewsList,
 };
 use codec::limits::{DATAGRAM_BYTES_MAX, EVENT_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
 use siphasher::sip::SipHasher24;
 
+use crate::address::canonical;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 
+mod clock;
+mod comparing;
 mod events;
 mod hearsay;
+mod lot;
 mod members;
 mod probing;
 mod rules;
 #[cfg(test)]
 mod tests;
 
+use clock::Clock;
 use events::Events;
 pub use events::Happening;
 use hearsay::{Hearsay, Take};
@@ -50,7 +56,7 @@ pub enum Input<'a> {
     },
     /// A datagram came, or rode on a message of the application.
     Datagram {
-        /// From whom.
+        /// From whom: its source, or who sent that message, by the address that names it.
         from: SocketAddr,
         /// All of it.
         bytes: &'a [u8],
@@ -146,10 +152,14 @@ pub struct MemberInfo {
 /// What came and went.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PushPullCounts {
-    /// Datagrams that another key sealed, or none.
+    /// Datagrams that another key sealed or none, that were for others or from others than their
+    /// source, or of a length that none has.
     pub strange: u64,
     /// Datagrams that a member sealed, and that are malformed.
     pub malformed: u64,
+    /// News that were passed over for their time: events too old or yet to come, incarnations that
+    /// nobody can have yet. Many of them show a clock that is wrong, here or there.
+    pub untimely: u64,
     /// Events that came and were known.
     pub known_events: u64,
     /// How often we had to say that we live.
@@ -165,12 +175,6 @@ const AMPLIFICATION_MAX: usize = 3;
 
 /// A token is good for this long, and as long again.
 const TOKEN_PERIOD: Duration = Duration::from_secs(600);
-
-/// Events that are compared at once: as many as leave room for members in the same datagram.
-const KNOWN_MAX: usize = 40;
-
-/// Datagrams that one comparison is answered with at most.
-const SYNC_DATAGRAMS_MAX: usize = 8;
 
 /// The longest call: a PingFor of an IPv6 address.
 const CALL_BYTES_MAX: usize = 1 + 4 + 19;
@@ -188,6 +192,7 @@ pub struct PushPull {
     rules: PushPullRules,
     own: SocketAddr,
     key: ClusterKey,
+    clock: Clock,
     incarnation: u64,
     rng: Rng,
     tokens: SipHasher24,
@@ -231,22 +236,26 @@ const fn may_be_member(addr: SocketAddr, own: SocketAddr) -> bool {
 }
 
 impl PushPull {
-    /// A member that knows nobody. Its incarnation begins with the wall clock, so that a process
-    /// that takes the place of another one is believed more than that.
+    /// A member that knows nobody, born `now`, when the wall clock was `started` at
+    /// [`Instant::START`]. `own` is what others send to, and see as the source of what we send.
+    /// Its incarnation begins with the wall clock, so that a process that takes the place of
+    /// another one is believed more than that.
     #[must_use]
     pub fn new(
         rules: PushPullRules,
         own: SocketAddr,
         key: ClusterKey,
-        wall_clock: UnixTime,
+        started: UnixTime,
+        now: Instant,
         rng: &Rng,
     ) -> Self {
         let mut secrets = rng.fork("tokens");
+        let clock = Clock { started };
         Self {
-            own,
+            own: canonical(own),
             key,
-            // A million denials a second are not to be expected.
-            incarnation: wall_clock.secs() << 20,
+            clock,
+            incarnation: clock.incarnation(now),
             rng: rng.fork("push-pull"),
             tokens: SipHasher24::new_with_keys(secrets.u64(), secrets.u64()),
             contacts: Vec::new(),
@@ -320,14 +329,15 @@ impl PushPull {
         if self.timers.is_none() {
             self.begin(now);
         }
-        let event = Event { nonce: self.rng.u64(), topic, data };
+        let event = Event { time: self.clock.millis(now), nonce: self.rng.u64(), topic, data };
         let id = event.id();
         self.remember(now, id, Happening::of(&event));
         Ok(id)
     }
 
     /// What is to ride on a message of the application to this member, in so many bytes; `None`:
-    /// there is nothing to tell. What comes of it goes into [`Input::Datagram`] at the other end.
+    /// there is nothing to tell. What comes of it goes into [`Input::Datagram`] at the other end,
+    /// and nowhere else: it is sealed for this one, from ourselves.
     pub fn carry(&mut self, now: Instant, to: SocketAddr, room: usize) -> Option<Vec<u8>> {
         let news = self.gather(to, room.min(DATAGRAM_BYTES_MAX));
         if news.is_empty() { None } else { Some(self.seal(now, to, Call::Tell, &news)) }
@@ -355,6 +365,12 @@ impl PushPull {
             };
             MemberInfo { addr: *addr, presumed, incarnation: member.incarnation }
         })
+    }
+
+    /// Whether this is the address of a member, or of a contact, which may be one.
+    #[must_use]
+    pub fn is_acquainted(&self, addr: &SocketAddr) -> bool {
+        self.members.get(addr).is_some() || self.contacts.contains(addr)
     }
 
     /// How many of them are not presumed dead.
@@ -431,7 +447,8 @@ impl PushPull {
 
     fn on_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         let key = self.key.clone();
-        let datagram = match Datagram::open(&key, bytes) {
+        let ends = Ends { from, to: self.own };
+        let datagram = match Datagram::open(&key, ends, bytes) {
             Ok(datagram) if from != self.own && !self.left => datagram,
             Ok(_) => return,
             Err(DatagramError::Malformed(_)) => return self.counts.malformed += 1,
@@ -488,10 +505,12 @@ impl PushPull {
     }
 
     fn on_event(&mut self, now: Instant, event: &Event<'_>) {
+        if !self.events.is_timely(event.time, self.clock.millis(now)) {
+            return self.counts.untimely += 1;
+        }
         let id = event.id();
-        if self.events.is_known(&id) {
-            self.counts.known_events += 1;
-            return;
+        if self.events.is_known(event.time, id) {
+            return self.counts.known_events += 1;
         }
         let event = Happening::of(event);
         self.remember(now, id, event.clone());
@@ -507,6 +526,10 @@ impl PushPull {
 
     /// Something was heard of a member.
     fn hear(&mut self, now: Instant, addr: SocketAddr, incarnation: u64, life: Life) {
+        // Else there would be none that is higher, for a denial.
+        if !self.clock.may_be_incarnation(now, incarnation) {
+            return self.counts.untimely += 1;
+        }
         if addr == self.own {
             return self.hear_of_ourselves(incarnation, life);
         }
@@ -517,7 +540,7 @@ impl PushPull {
         match change {
             Change::Nothing => return,
             Change::Up => {
-                self.probing.welcome(addr, &mut self.rng);
+                self.probing.welcome(addr);
                 self.outputs.push_back(Output::Up { addr });
             }
             Change::News => {}
@@ -541,68 +564,6 @@ impl PushPull {
         if denies {
             self.counts.denials += 1;
             self.probing.worse(1, self.rules.health_max);
-        }
-    }
-
-    fn on_sync(&mut self, now: Instant, from: SocketAddr, known: &BTreeSet<EventId>, reply: bool) {
-        if !reply {
-            self.sync(now, from, true);
-        }
-        let mut datagrams = SYNC_DATAGRAMS_MAX;
-        let mut bytes = Vec::new();
-        let room = DATAGRAM_BYTES_MAX - DATAGRAM_HEAD_BYTES - CALL_BYTES_MAX;
-        for id in self.events.lacking(known, KNOWN_MAX) {
-            let Some(event) = self.events.get(&id).cloned() else { continue };
-            let before = bytes.len();
-            News::Event(event.event()).write(&mut bytes);
-            if bytes.len() > room {
-                let rest = bytes.split_off(before);
-                self.send(now, from, Call::Tell, &bytes);
-                bytes = rest;
-                datagrams -= 1;
-                if datagrams == 0 {
-                    return;
-                }
-            }
-        }
-        if !bytes.is_empty() {
-            self.send(now, from, Call::Tell, &bytes);
-        }
-        if !reply {
-            self.tell_members(now, from);
-        }
-    }
-
-    /// What we know, for somebody who tells us what we lack.
-    fn sync(&mut self, now: Instant, to: SocketAddr, reply: bool) {
-        let mut bytes = Vec::new();
-        for id in self.events.newest().take(KNOWN_MAX) {
-            News::Known(id).write(&mut bytes);
-        }
-        self.send(now, to, Call::Sync { reply }, &bytes);
-    }
-
-    /// Members, drawn at random if they are too many for what one comparison may cost.
-    fn tell_members(&mut self, now: Instant, to: SocketAddr) {
-        let room = DATAGRAM_BYTES_MAX - DATAGRAM_HEAD_BYTES - CALL_BYTES_MAX;
-        let mut addrs: Vec<_> = self.members.iter().map(|(addr, _)| *addr).collect();
-        self.rng.shuffle(&mut addrs);
-        let mut addrs = addrs.into_iter().filter(|addr| *addr != to).peekable();
-        for _ in 0..SYNC_DATAGRAMS_MAX {
-            let mut bytes = Vec::new();
-            while let Some(addr) = addrs.peek() {
-                let before = bytes.len();
-                self.member_news(addr).into_iter().for_each(|news| news.write(&mut bytes));
-                if bytes.len() > room {
-                    bytes.truncate(before);
-                    break;
-                }
-                addrs.next();
-            }
-            if bytes.is_empty() {
-                break;
-            }
-            self.send(now, to, Call::Tell, &bytes);
         }
     }
 
@@ -681,7 +642,8 @@ impl PushPull {
         let echo = member.or(caller).unwrap_or(0);
         let token = self.token(to, epoch(now));
         let news = NewsList::new(news).expect("we wrote it");
-        Datagram { incarnation: self.incarnation, token, echo, call, news }.seal(&self.key)
+        let ends = Ends { from: self.own, to };
+        Datagram { incarnation: self.incarnation, token, echo, call, news }.seal(&self.key, ends)
     }
 
     /// What shows that somebody gets what we send to this address; never 0.
@@ -702,7 +664,8 @@ impl PushPull {
     }
 
     fn on_time(&mut self, now: Instant) {
-        while let Some(id) = self.events.forget_due(now) {
+        let clock = self.clock.millis(now);
+        while let Some(id) = self.events.forget_due(now, clock) {
             self.news.remove(&About::Event(id));
         }
         let (Some(due), Some(timers)) = (self.duty(), self.timers) else { return };

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use codec::datagram::{Call, ClusterKey, Datagram, Life, News, NewsList};
+use codec::datagram::{Call, ClusterKey, Datagram, Ends, Life, News, NewsList};
 use peer::gossip::push_pull::{Input, Output, Presumed};
 use peer::gossip::{PushPull, PushPullRules};
 use peer::{Instant, Rng, UnixTime};
@@ -61,7 +61,7 @@ impl Member {
     #[must_use]
     pub fn new(rules: PushPullRules, own: SocketAddr, rng: &Rng, load: Option<Load>) -> Self {
         Self {
-            core: PushPull::new(rules, own, KEY, BORN, rng),
+            core: PushPull::new(rules, own, KEY, BORN, Instant::START, rng),
             load,
             dice: rng.fork("application"),
             talks: None,
@@ -83,7 +83,9 @@ impl Member {
             }
             let news = NewsList::new(&bytes).expect("we wrote it");
             let (incarnation, call) = (INCARNATION, Call::Tell);
-            let bytes = Datagram { incarnation, token: 0, echo: 0, call, news }.seal(&KEY);
+            let datagram = Datagram { incarnation, token: 0, echo: 0, call, news };
+            let ends = Ends { from: some[0], to: self.core.own() };
+            let bytes = datagram.seal(&KEY, ends);
             self.core.handle(now, Input::Datagram { from: some[0], bytes: &bytes });
         }
         self.settle(now);

@@ -214,7 +214,9 @@ impl Net {
             links.insert((b, a), delay);
         }
         let mut net = Self {
-            trees: (0..nodes).map(|_| Plumtree::new(PlumtreeRules::default(), rng.fork("tree"))).collect(),
+            trees: (0..nodes)
+                .map(|_| Plumtree::new(PlumtreeRules::default(), rng.fork("tree")))
+                .collect(),
             alive: vec![true; nodes],
             links,
             letters: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use codec::datagram::Life;
 
+use super::lot::Lot;
 use super::rules::PushPullRules;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -56,8 +57,8 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct Members {
     by_addr: BTreeMap<SocketAddr, Member>,
-    /// Those who are not dead, in no particular order.
-    living: Vec<SocketAddr>,
+    /// Those who are not dead.
+    living: Lot,
     /// When suspects are dead.
     suspects: BTreeSet<(Instant, SocketAddr)>,
     /// When the dead are forgotten.
@@ -78,12 +79,8 @@ impl Members {
     }
 
     /// Those who are not dead.
-    pub(super) fn living(&self) -> &[SocketAddr] {
+    pub(super) const fn living(&self) -> &Lot {
         &self.living
-    }
-
-    pub(super) fn is_living(&self, addr: &SocketAddr) -> bool {
-        self.by_addr.get(addr).is_some_and(|one| !matches!(one.state, State::Dead { .. }))
     }
 
     /// How many the cluster has, ourselves included.
@@ -101,9 +98,9 @@ impl Members {
         let mut drawn = Vec::with_capacity(count);
         // Most pass: a few attempts for each are enough, and a look at all is not worth it.
         for _ in 0..count.min(self.living.len()) * DRAWS {
-            let Some(addr) = rng.pick(&self.living) else { break };
-            if !drawn.contains(addr) && passes(addr, &self.by_addr[addr]) {
-                drawn.push(*addr);
+            let Some(addr) = self.living.pick(rng) else { break };
+            if !drawn.contains(&addr) && passes(&addr, &self.by_addr[&addr]) {
+                drawn.push(addr);
                 if drawn.len() == count {
                     break;
                 }
@@ -166,7 +163,7 @@ impl Members {
         }
         let member = Member { incarnation, state: State::Alive, token: 0, proven: false };
         self.by_addr.insert(addr, member);
-        self.living.push(addr);
+        self.living.add(addr);
         if let Life::Suspect { by } = life {
             self.suspect(now, rules, addr, incarnation, by);
         }
@@ -228,8 +225,8 @@ impl Members {
         member.incarnation = incarnation;
         member.state = state;
         match (was_dead, is_dead) {
-            (false, true) => self.living.retain(|other| *other != addr),
-            (true, false) => self.living.push(addr),
+            (false, true) => self.living.remove(&addr),
+            (true, false) => self.living.add(addr),
             _ => {}
         }
     }
@@ -272,9 +269,7 @@ impl Members {
         assert!(self.by_addr.len() <= max);
         let living =
             self.by_addr.iter().filter(|(_, one)| !matches!(one.state, State::Dead { .. }));
-        let mut listed = self.living.clone();
-        listed.sort_unstable();
-        assert!(living.map(|(addr, _)| *addr).eq(listed));
+        assert!(living.map(|(addr, _)| *addr).eq(self.living.sorted()));
         let mut timed = BTreeSet::new();
         for (addr, member) in &self.by_addr {
             match member.state {

@@ -7,7 +7,7 @@ use codec::datagram::{Call, Life};
 use codec::limits::DATAGRAM_BYTES_MAX;
 
 use super::PushPull;
-use crate::rng::Rng;
+use super::lot::Lot;
 use crate::time::Instant;
 
 /// Questions asked for others that wait for an answer at most; the oldest makes room. A member asks
@@ -21,8 +21,9 @@ pub(super) struct Probing {
     pub(super) health: u32,
     /// The last number that was given out.
     number: u32,
-    /// Whom to probe next, the last one first: all members once before any twice.
-    round: Vec<SocketAddr>,
+    /// Who is still to be probed in this round, all of them living: all members once before any
+    /// twice.
+    round: Lot,
     probe: Option<Probe>,
     errands: VecDeque<Errand>,
 }
@@ -59,9 +60,8 @@ impl Probing {
     }
 
     /// A new member is probed some time in this round.
-    pub(super) fn welcome(&mut self, addr: SocketAddr, rng: &mut Rng) {
-        let place = rng.below(self.round.len() as u64 + 1) as usize;
-        self.round.insert(place, addr);
+    pub(super) fn welcome(&mut self, addr: SocketAddr) {
+        self.round.add(addr);
     }
 
     /// How many are to be probed in this round.
@@ -72,7 +72,7 @@ impl Probing {
 
     /// Who is gone is probed no more: so there are never more to probe than members.
     pub(super) fn forget(&mut self, addr: SocketAddr) {
-        self.round.retain(|one| *one != addr);
+        self.round.remove(&addr);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -132,19 +132,10 @@ impl PushPull {
     }
 
     fn next_target(&mut self) -> Option<SocketAddr> {
-        if self.members.living().is_empty() {
-            return None;
+        if self.probing.round.is_empty() {
+            self.probing.round = self.members.living().clone();
         }
-        loop {
-            if self.probing.round.is_empty() {
-                self.probing.round = self.members.living().to_vec();
-                self.rng.shuffle(&mut self.probing.round);
-            }
-            let addr = self.probing.round.pop()?;
-            if self.members.is_living(&addr) {
-                return Some(addr);
-            }
-        }
+        self.probing.round.take(&mut self.rng)
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, from: SocketAddr, number: u32) {

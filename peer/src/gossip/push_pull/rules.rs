@@ -51,13 +51,15 @@ pub struct PushPullRules {
     pub recall_period: Duration,
     /// How long the dead are remembered, so that old news do not revive them. 24 h, foca's.
     pub remember_dead: Duration,
-    /// How long an event is remembered and told to those who lack it: two comparisons. Its id is
-    /// known three times as long, since those who heard it later still tell of it.
+    /// How long an event is remembered and told to those who lack it: two comparisons. It is taken
+    /// until it is three times as old, since those who heard it later still tell of it, and five
+    /// minutes more, by which clocks may differ; its id is known as long.
     pub remember_events: Duration,
     /// Members at most, the dead included; beyond it the longest dead makes room, and if there is
     /// none a newcomer is passed over. At about 200 bytes each: 3 MB.
     pub members_max: usize,
-    /// Events remembered at most, at about 1.2 kB each: 5 MB.
+    /// Events remembered at most, at about 1.2 kB each: 5 MB; and eight times as many ids of those
+    /// that were, at some 40 bytes each.
     pub events_max: usize,
     /// How many members there are, where this node knows only some of them; `None`: as many as it
     /// knows. It decides how often news are told, and how long a suspect has.

@@ -195,8 +195,10 @@ impl Endpoint {
             cuts[count] = Cut { kind, frame, print, known: None };
             count += 1;
             input = behind;
-            if kind == Some(Kind::TxHashSetArchive) {
-                break; // what follows is no frame
+            match kind {
+                Some(Kind::TxHashSetArchive) => break, // what follows is no frame
+                Some(Kind::Hand | Kind::Shake) => break, // and what that means, the greeting says
+                _ => {}
             }
         }
         let mut cuts = &mut cuts[..count];

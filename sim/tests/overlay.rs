@@ -118,6 +118,25 @@ fn a_link_makes_no_room_for_newcomers() {
     assert_eq!(net.endpoint(0).unwrap().counts().closed[CloseReason::Evicted as usize], 0);
 }
 
+#[test]
+fn two_are_linked_as_soon_as_they_are_connected() {
+    for seed in 0..20 {
+        let latency = Latency::Constant(Duration::from_millis(20));
+        let mut net = Net::new(Model { latency, ..Model::default() }, Ears::default(), seed);
+        for node in 0..2 {
+            let mut config = Config::small(codec::Network::DEV);
+            config.advertised = Net::addr(node, PORT);
+            config.connect = if node > 0 { vec![Net::addr(0, PORT)] } else { Vec::new() };
+            config.overlay = Overlay::HyParView;
+            net.add(config);
+        }
+        run(&mut net, 1);
+        for (node, other) in [(0, 1), (1, 0)] {
+            assert_eq!(neighbours(&net, node), [Net::addr(other, PORT)].into(), "seed {seed}");
+        }
+    }
+}
+
 /// The cost and the reach of messages: what is in one piece hears all, and after the first message
 /// a tree is left.
 fn half_may_die(overlay: Overlay, most_links: usize, most_again: usize) {

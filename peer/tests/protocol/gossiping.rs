@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use codec::{Context, Kind, Message, PlumtreeMessage};
+use codec::{Capabilities, Context, Kind, Message, PlumtreeMessage, Shake};
 use peer::{Config, Gossip, Input, Rate};
 
 use crate::envelopes::join_extended;
-use crate::solo::{NET, Out, Solo, message};
+use crate::solo::{NET, Out, Solo, message, shake};
 
 fn bodies(outputs: &[Out]) -> usize {
     let is_body = |output: &&Out| match output {
@@ -38,4 +38,17 @@ fn who_asks_for_one_body_again_and_again_pays_for_it() {
     assert_eq!(asks(&mut solo, other), 1, "each pays for itself");
     solo.run_for(Duration::from_secs(5));
     assert_eq!(asks(&mut solo, eager), 1);
+}
+
+#[test]
+fn what_comes_with_the_greeting_counts() {
+    let mut solo = Solo::with(|config: &mut Config| config.gossip = Gossip::Tree);
+    let (conn, _) = solo.dial(0);
+    let capabilities = Capabilities::GRIN_NODE | Capabilities::EXTENSION;
+    let mut bytes = message(&Message::Shake(Shake { capabilities, ..shake() }));
+    bytes.extend(message(&Message::Plumtree(PlumtreeMessage::Prune)));
+    solo.receive(conn, &bytes);
+    // Its link is in the tree no more: it gets no body.
+    let outputs = solo.handle(Input::Publish { topic: b"weather", data: &[7; 4_000] });
+    assert_eq!(bodies(&outputs), 0, "{outputs:?}");
 }

@@ -36,13 +36,17 @@ pub struct SecretTooShort {
 }
 
 impl ClusterKey {
-    /// The key that follows from a secret of any length: its BLAKE2b of 32 bytes, personalised with
-    /// `molva-cluster`.
+    /// The key that follows from a secret of [`SECRET_BYTES_MIN`] bytes or more: its BLAKE2b of 32
+    /// bytes, personalised with `molva-cluster`. A text of so many bytes in hexadecimal digits,
+    /// with or without white space around it, means these bytes: what a file holds is the secret,
+    /// whoever reads it.
     ///
     /// # Errors
     ///
     /// [`SecretTooShort`].
     pub fn of_secret(secret: &[u8]) -> Result<Self, SecretTooShort> {
+        let meant = hexadecimal(secret.trim_ascii());
+        let secret = meant.as_deref().unwrap_or(secret);
         let length = secret.len();
         if length < SECRET_BYTES_MIN {
             return Err(SecretTooShort { length });
@@ -52,6 +56,15 @@ impl ClusterKey {
         key.copy_from_slice(hash.as_bytes());
         Ok(Self(key))
     }
+}
+
+/// What an even number of digits means, if they are enough for a secret.
+fn hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let byte = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
+    let bytes = pairs.iter().map(byte).collect::<Option<Vec<_>>>();
+    bytes.filter(|bytes| bytes.len() >= SECRET_BYTES_MIN)
 }
 
 /// Bytes of the keyed code, which come first: 16 of BLAKE2b over the [`Ends`] and all that follows.
@@ -607,11 +620,25 @@ mod tests {
     }
 
     #[test]
+    fn digits_are_bytes_if_they_are_enough_and_even() {
+        let text = "0aF9".repeat(16);
+        assert_eq!(hexadecimal(text.as_bytes()), Some([0x0a, 0xf9].repeat(16)));
+        for text in ["0".repeat(62), "0".repeat(65), "x".repeat(64), String::new()] {
+            assert_eq!(hexadecimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_key_follows_from_all_of_a_secret_that_is_long_enough() {
         let secret = [7; SECRET_BYTES_MIN + 1];
         let key = ClusterKey::of_secret(&secret).unwrap();
         assert_ne!(ClusterKey::of_secret(&secret[1..]), Ok(key.clone()));
         assert_ne!(key.0, secret[..32]);
+        for text in ["07".repeat(SECRET_BYTES_MIN + 1), format!(" {}\n", "07".repeat(33))] {
+            assert_eq!(ClusterKey::of_secret(text.as_bytes()), Ok(key.clone()), "{text:?}");
+        }
+        let text = "07".repeat(SECRET_BYTES_MIN - 1);
+        assert!(ClusterKey::of_secret(text.as_bytes()).is_ok(), "no digits, but 62 bytes");
         let error = SecretTooShort { length: SECRET_BYTES_MIN - 1 };
         assert_eq!(ClusterKey::of_secret(&secret[2..]), Err(error));
         assert!(!format!("{key:?}").contains(&format!("{}", key.0[0])), "a secret in a log");

@@ -16,6 +16,9 @@ pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
 /// Most connections that one ring can tell apart: its completions carry 24 bits of slot.
 pub(crate) const CONNECTIONS_LIMIT: u32 = (1 << 24) - 1;
 
+/// Least bytes of a recording: the settings, which come first, have a few thousand.
+pub(crate) const RECORDING_BYTES_MIN: u64 = 64 << 10;
+
 /// Connections kept for newcomers of a full house: each may show that it is worth more than
 /// somebody who is there.
 const NEWCOMERS: u32 = 8;
@@ -44,9 +47,10 @@ pub struct Config {
     /// A file to which all is written that goes into the core and comes out of it, with its
     /// configuration and its secrets, readable for its owner alone: [`peer::replay`] does the same
     /// again. For the search of a bug; it costs a copy of all that is received and sent, and waits
-    /// for the disk. Default: none.
+    /// for the disk. The recording of the run before is kept under the name with `.before` behind
+    /// it; a file that is none is refused. Default: none.
     pub recording: Option<PathBuf>,
-    /// Most bytes of that file; the recording ends there. Default 256 MiB.
+    /// Most bytes of that file, at least 64 KiB; the recording ends there. Default 256 MiB.
     pub recording_bytes_max: u64,
     /// Receive buffers, shared by all connections.
     pub buffers: BufferConfig,

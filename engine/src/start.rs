@@ -15,7 +15,7 @@ use peer::{Endpoint, Gossip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::Clock;
-use crate::config::{CONNECTIONS_LIMIT, Config, DESCRIPTORS_RESERVED};
+use crate::config::{CONNECTIONS_LIMIT, Config, DESCRIPTORS_RESERVED, RECORDING_BYTES_MIN};
 use crate::event_loop::{Control, EventLoop, LoopConfig, PARKED_COPIES_BYTES_MAX, Recording};
 use crate::handle::{CONTROL_MAX, Handle};
 use crate::io::{Ring, RingConfig, RingError};
@@ -275,7 +275,7 @@ fn build(
     let ring = Ring::new(RingConfig {
         connections_max: config.connections_max,
         buffers: config.buffers,
-        congestion_control: config.congestion_control,
+        congestion_control: config.congestion_control.clone(),
         wake: loop_side.wake_fd().try_clone_to_owned()?,
         chain: loop_side.chain_fd().try_clone_to_owned()?,
     })?;
@@ -283,15 +283,7 @@ fn build(
     getrandom::fill(&mut seed).map_err(StartError::Random)?;
     let datagrams = (config.peer.gossip == Gossip::Datagrams)
         .then_some((config.gossip_listen, config.peer.advertised));
-    let recording = config.recording.map(|path| {
-        let made = if config.store.as_ref() == Some(&path) {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is the store"))
-        } else {
-            Recording::create(&path)
-        };
-        made.map_err(|source| StartError::Recording { path, source })
-    });
-    let recording = recording.transpose()?;
+    let recording = recording(&config)?;
     let endpoint = match recording {
         Some(_) => Endpoint::recorded(config.peer, seed, config.recording_bytes_max),
         None => Endpoint::new(config.peer, seed),
@@ -318,6 +310,20 @@ fn build(
             Err(error)
         }
     }
+}
+
+/// Begins the recording, if there is to be one.
+fn recording(config: &Config) -> Result<Option<Recording>, StartError> {
+    let refused = |told: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    let Some(path) = &config.recording else { return Ok(None) };
+    let made = if config.store.as_ref() == Some(path) {
+        refused("it is the store")
+    } else if config.recording_bytes_max < RECORDING_BYTES_MIN {
+        refused("recording.bytes_max is below 65,536, which the settings alone may take")
+    } else {
+        Recording::create(path)
+    };
+    made.map(Some).map_err(|source| StartError::Recording { path: path.clone(), source })
 }
 
 /// Opens all sockets that others come to, that of datagrams where it is to be, or else where we are

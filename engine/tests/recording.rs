@@ -150,5 +150,17 @@ fn a_recording_that_goes_on_and_a_store_are_not_written_over() {
     drop(chain);
     engine.shutdown(Duration::from_secs(5)).unwrap();
     assert!(!replay(&fs::read(&file).unwrap()).unwrap().is_cut);
+    let too_short = wrong(&|config| config.recording_bytes_max = 65_535);
+    assert!(too_short.starts_with("recording.bytes_max is below 65,536"), "{too_short}");
+    // The next run keeps it, and a file that is something else is left alone.
+    let first = fs::read(&file).unwrap();
+    drop(start(|config| config.recording = Some(file.clone())));
+    let before = path("twice.before");
+    assert_eq!(fs::read(&before).unwrap(), first);
+    assert_ne!(fs::read(&file).unwrap(), first);
+    fs::write(&file, "[network]").unwrap();
+    assert_eq!(wrong(&|_| {}), "it holds something else, which would be lost");
+    assert_eq!(fs::read(&file).unwrap(), b"[network]");
     fs::remove_file(&file).unwrap();
+    fs::remove_file(&before).unwrap();
 }

@@ -506,15 +506,18 @@ impl Backend {
     fn on_command(&mut self, command: &Command) -> Said {
         let refused = |why: &str| Said::Refused { why: why.to_owned() };
         match command {
-            Command::Status => Said::Status {
-                tip: Tip::from(&self.chain.tip()),
-                mempool: self.mempool.len(),
-                mempool_bytes: self.mempool.bytes(),
-                peers: {
-                    let metrics = self.side.counters().metrics();
-                    metrics.peers_inbound + metrics.peers_outbound
-                },
-            },
+            Command::Status => {
+                let metrics = self.side.counters().metrics();
+                Said::Status {
+                    tip: Tip::from(&self.chain.tip()),
+                    mempool: self.mempool.len(),
+                    mempool_bytes: self.mempool.bytes(),
+                    peers: metrics.peers_inbound + metrics.peers_outbound,
+                    extended: metrics.peers_extended,
+                    neighbours: metrics.neighbours,
+                    members: metrics.members,
+                }
+            }
             Command::Submit(body) => {
                 let network = self.chain.network();
                 let Ok(payload) = Payload::seal(network, Kind::StemTransaction, body) else {

@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use bitcoin::consensus::serialize;
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use chain::Chain;
 use flags::{Flags, Submit, Verb};
@@ -38,8 +40,9 @@ const SYNTHETIC_BYTES: usize = 400;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let levels = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(levels.from_env_lossy())
         .with_writer(std::io::stderr)
         .init();
     match carry_out(flags.verb.unwrap_or_else(|| Verb::Run(Box::default()))) {

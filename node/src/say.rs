@@ -25,8 +25,17 @@ pub(crate) enum Said {
     Imported { new: u64, known: u64, stale: u64, unlinked: u64, tip: Tip },
     /// What was generated, or what a status asks for.
     Chain { chain: &'static str, tip: Tip },
-    /// How a running node is.
-    Status { tip: Tip, mempool: usize, mempool_bytes: usize, peers: u64 },
+    /// How a running node is. `extended` are the peers of our own kind, `neighbours` the links of
+    /// the overlay, `members` those of the cluster.
+    Status {
+        tip: Tip,
+        mempool: usize,
+        mempool_bytes: usize,
+        peers: u64,
+        extended: u64,
+        neighbours: u64,
+        members: u64,
+    },
     /// A transaction was taken and begins its stem.
     Submitted { id: String },
     /// A command was not carried out.

@@ -217,7 +217,7 @@ pub use inventory::{Inventory, InventoryLimits, PeerSlot};
 pub use peer::PeerInfo;
 pub use rates::{Rate, TokenBucket};
 pub use record::{AddressRecord, Change, Restored};
-pub use recording::{Difference, RecordingError, Replay, replay};
+pub use recording::{Difference, RECORDING_MAGIC, RecordingError, Replay, replay};
 pub use relaying::{Knowledge, Policy, RelayRules};
 pub use rng::Rng;
 pub use seen::{

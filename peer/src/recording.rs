@@ -29,7 +29,10 @@ use crate::event::{Input, Output};
 use crate::record::Change;
 use crate::time::Instant;
 
-/// What a recording begins with; the last byte counts the forms that it had.
+/// What a recording begins with, whatever its form.
+pub const RECORDING_MAGIC: [u8; 7] = *b"molvarc";
+
+/// The same, and which of the forms that it had.
 const MAGIC: [u8; 8] = *b"molvarc\x01";
 
 /// A recording means something to the version that made it alone.

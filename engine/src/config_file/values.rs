@@ -3,12 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use codec::datagram::{ClusterKey, SECRET_BYTES_MIN};
+use codec::datagram::ClusterKey;
 use codec::limits::USER_AGENT_BYTES_MAX;
 use codec::{Capabilities, Hash, Network, PayloadFormat};
 use peer::{Embargo, Gossip, Locality, Overlay, Policy, Rate, Scheme};
@@ -105,8 +105,7 @@ impl FromStr for FilePath {
     }
 }
 
-/// The key that follows from the secret in a file: 64 or more hexadecimal digits, or else all of
-/// its bytes. The path is said, and never the secret.
+/// The key that follows from the secret in a file. The path is said, and never the secret.
 #[derive(Debug)]
 pub(super) struct SecretFile(pub(super) ClusterKey);
 
@@ -117,9 +116,14 @@ impl FromStr for SecretFile {
     type Err = String;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
-        // Opening a pipe waits for whoever writes into it.
-        if std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-            return Err(format!("{path:?} is a pipe, and must be a file"));
+        if let Ok(found) = std::fs::metadata(path) {
+            // Opening a pipe waits for whoever writes into it.
+            if found.file_type().is_fifo() {
+                return Err(format!("{path:?} is a pipe, and must be a file"));
+            }
+            if found.mode() & 0o077 != 0 {
+                tracing::warn!(path, "others can read the secret of the cluster, or change it");
+            }
         }
         let mut bytes = Vec::new();
         let file = File::open(path).map(|file| file.take(SECRET_FILE_BYTES_MAX + 1));
@@ -128,21 +132,8 @@ impl FromStr for SecretFile {
         if bytes.len() as u64 > SECRET_FILE_BYTES_MAX {
             return Err(format!("{path:?} has more than {SECRET_FILE_BYTES_MAX} bytes"));
         }
-        let secret = hexadecimal(bytes.trim_ascii()).unwrap_or(bytes);
-        ClusterKey::of_secret(&secret).map(Self).map_err(|error| format!("{path:?} holds {error}"))
+        ClusterKey::of_secret(&bytes).map(Self).map_err(|error| format!("{path:?} holds {error}"))
     }
-}
-
-/// What an even number of digits means, if they are enough for a secret.
-fn hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let (pairs, []) = text.as_chunks::<2>() else { return None };
-    let byte = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
-    pairs
-        .iter()
-        .map(byte)
-        .collect::<Option<Vec<_>>>()
-        .filter(|bytes| bytes.len() >= SECRET_BYTES_MIN)
 }
 
 #[derive(Debug)]
@@ -329,19 +320,5 @@ impl<'de> Visitor<'de> for CapVisitor {
 impl From<Cap> for Option<Rate> {
     fn from(Cap(rate): Cap) -> Self {
         rate
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_are_bytes_if_they_are_enough_and_even() {
-        let text = "0aF9".repeat(16);
-        assert_eq!(hexadecimal(text.as_bytes()), Some([0x0a, 0xf9].repeat(16)));
-        for text in ["0".repeat(62), "0".repeat(65), "x".repeat(64), String::new()] {
-            assert_eq!(hexadecimal(text.as_bytes()), None, "{text}");
-        }
     }
 }

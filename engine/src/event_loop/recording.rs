@@ -4,9 +4,11 @@
 //! asks for a recording pays for it, and nobody else.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use peer::RECORDING_MAGIC;
 
 use super::EventLoop;
 
@@ -20,22 +22,43 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Begins one in a file that only its owner reads, for it holds the core's secrets. What was
-    /// there before is lost, unless somebody records into it just now.
+    /// Begins one in a file that only its owner reads, for it holds the core's secrets. The
+    /// recording that was there is kept under the name with `.before` behind it: often it is the
+    /// one that is wanted, when something restarts what broke. What is no recording stays, and none
+    /// is begun.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let refused = |told| Err(io::Error::new(io::ErrorKind::InvalidInput, told));
         // Opening a pipe waits for whoever reads from it.
         if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) {
             return refused("it is a pipe");
         }
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let open = |path: &Path, new: bool| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .create_new(new)
+                .mode(0o600)
+                .open(path)
+        };
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut file = open(&path, false)?;
         if file.metadata()?.is_file() {
             if file.try_lock().is_err() {
                 return refused("another engine records into it");
             }
+            let mut head = Vec::new();
+            Read::by_ref(&mut file).take(RECORDING_MAGIC.len() as u64).read_to_end(&mut head)?;
+            if head == RECORDING_MAGIC {
+                let mut before = path.clone().into_os_string();
+                before.push(".before");
+                std::fs::rename(&path, before)?;
+                file = open(&path, true)?;
+                file.try_lock()?;
+            } else if !head.is_empty() {
+                return refused("it holds something else, which would be lost");
+            }
             file.set_permissions(Permissions::from_mode(0o600))?;
-            file.set_len(0)?;
         }
         Ok(Self { file, buffer: Vec::new() })
     }

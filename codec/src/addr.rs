@@ -2,10 +2,11 @@
 //!
 //! A family byte (0 is IPv4, anything else IPv6), the address, the port. Reading has grin's quirk:
 //! an IPv6 address that is IPv4-mapped or IPv4-compatible becomes IPv4, so that `::1` comes back as
-//! `0.0.0.1` and `::` as `0.0.0.0`. Writing does not normalise.
+//! `0.0.0.1` and `::` as `0.0.0.0`. Writing does not normalise. In messages of our own an address is
+//! the name of a node, and none is read as another one.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::limits::PEER_ADDRS_MAX;
 use crate::wire::{Context, Decode, DecodeError, Encode, EncodeError, Reader, Writer};
@@ -21,19 +22,23 @@ impl Decode<'_> for SocketAddr {
 
 impl Encode for SocketAddr {
     fn encode(&self, writer: &mut Writer<'_>, _: u32) -> Result<(), EncodeError> {
-        match self {
-            Self::V4(v4) => {
-                writer.u8(FAMILY_IPV4);
-                writer.bytes(&v4.ip().octets());
-            }
-            Self::V6(v6) => {
-                writer.u8(FAMILY_IPV6);
-                writer.bytes(&v6.ip().octets());
-            }
-        }
-        writer.u16(self.port());
+        write_addr(self, writer);
         Ok(())
     }
+}
+
+pub(crate) fn write_addr(addr: &SocketAddr, writer: &mut Writer<'_>) {
+    match addr.ip() {
+        IpAddr::V4(v4) => {
+            writer.u8(FAMILY_IPV4);
+            writer.bytes(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            writer.u8(FAMILY_IPV6);
+            writer.bytes(&v6.octets());
+        }
+    }
+    writer.u16(addr.port());
 }
 
 fn read_addr(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
@@ -42,6 +47,16 @@ fn read_addr(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
     } else {
         let ip = Ipv6Addr::from(*reader.array()?);
         ip.to_ipv4().map_or_else(|| ip.into(), Into::into)
+    };
+    Ok(SocketAddr::new(ip, reader.u16()?))
+}
+
+/// Without grin's quirk: as it stands, but for an IPv4-mapped one, which is IPv4.
+pub(crate) fn read_exact(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
+    let ip = match reader.u8()? {
+        FAMILY_IPV4 => IpAddr::from(*reader.array::<4>()?),
+        FAMILY_IPV6 => IpAddr::from(*reader.array::<16>()?).to_canonical(),
+        tag => return Err(DecodeError::BadTag { tag }),
     };
     Ok(SocketAddr::new(ip, reader.u16()?))
 }

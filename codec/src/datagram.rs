@@ -7,10 +7,11 @@
 //! than [`DATAGRAM_BYTES_MAX`].
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use blake2b_simd::Params;
 
+use crate::addr::{read_exact, write_addr};
 use crate::limits::{DATAGRAM_BYTES_MAX, EVENT_DATA_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -276,36 +277,8 @@ impl<'a> NewsList<'a> {
     }
 }
 
-const FAMILY_IPV4: u8 = 0;
-const FAMILY_IPV6: u8 = 1;
-
 /// Bytes of an IPv6 address with its family and port.
 const ADDR_BYTES_MAX: usize = 1 + 16 + 2;
-
-/// An address names a member, so that none may be read as another one: not as grin reads them, for
-/// whom `::1` is `0.0.0.1`. An IPv4-mapped one is IPv4.
-fn read_addr(reader: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
-    let ip = match reader.u8()? {
-        FAMILY_IPV4 => IpAddr::from(*reader.array::<4>()?),
-        FAMILY_IPV6 => IpAddr::from(*reader.array::<16>()?).to_canonical(),
-        tag => return Err(DecodeError::BadTag { tag }),
-    };
-    Ok(SocketAddr::new(ip, reader.u16()?))
-}
-
-fn write_addr(addr: &SocketAddr, writer: &mut Writer<'_>) {
-    match addr.ip() {
-        IpAddr::V4(v4) => {
-            writer.u8(FAMILY_IPV4);
-            writer.bytes(&v4.octets());
-        }
-        IpAddr::V6(v6) => {
-            writer.u8(FAMILY_IPV6);
-            writer.bytes(&v6.octets());
-        }
-    }
-    writer.u16(addr.port());
-}
 
 fn read_text<'a>(
     reader: &mut Reader<'a>,
@@ -358,10 +331,10 @@ impl<'a> News<'a> {
         let tag = reader.u8()?;
         match tag {
             ALIVE | SUSPECT | DEAD | LEFT => {
-                let (addr, incarnation) = (read_addr(reader)?, reader.u64()?);
+                let (addr, incarnation) = (read_exact(reader)?, reader.u64()?);
                 let life = match tag {
                     ALIVE => Life::Alive,
-                    SUSPECT => Life::Suspect { by: read_addr(reader)? },
+                    SUSPECT => Life::Suspect { by: read_exact(reader)? },
                     DEAD => Life::Dead,
                     _ => Life::Left,
                 };
@@ -386,7 +359,7 @@ impl Call {
             TELL => Self::Tell,
             PING => Self::Ping { number: reader.u32()? },
             ACK => Self::Ack { number: reader.u32()? },
-            PING_FOR => Self::PingFor { number: reader.u32()?, target: read_addr(reader)? },
+            PING_FOR => Self::PingFor { number: reader.u32()?, target: read_exact(reader)? },
             NACK => Self::Nack { number: reader.u32()? },
             SYNC => Self::Sync { reply: false },
             SYNC_REPLY => Self::Sync { reply: true },

@@ -377,7 +377,7 @@ fn who_hears_badly_probes_seldom_and_tells_as_often_as_ever() {
     ours.handle(now, Input::Timeout);
     while ours.poll_output().is_some() {}
     ours.publish(now, b"topic", b"data").unwrap();
-    let (end, mut tells, mut probes) = (now.after(secs(6)), 0, 0);
+    let (end, mut tells, mut probes) = (now.after(secs(8)), 0, 0);
     while let Some(due) = ours.poll_timeout().filter(|due| *due <= end) {
         ours.handle(due, Input::Timeout);
         while let Some(output) = ours.poll_output() {

@@ -27,7 +27,7 @@ use log::{Line, Log, Rules, VERSION};
 pub(crate) use member::run as run_member;
 pub(crate) use members::COMMAND as MEMBER_COMMAND;
 use members::Members;
-use plan::{Plan, REST, REST_DATAGRAMS, Step};
+use plan::{COMPARED, Plan, REST, REST_DATAGRAMS, Step};
 use relay::Relay;
 pub(super) use tally::Figures;
 use tally::Tally;
@@ -330,8 +330,15 @@ impl Run<'_> {
             }
             self.step(*step)?;
         }
-        let rest = if self.flags.udp { REST_DATAGRAMS } else { REST };
-        self.take_in(rest)
+        self.take_in(if self.flags.udp { REST_DATAGRAMS } else { REST })?;
+        let begun = Instant::now();
+        while self.flags.udp && begun.elapsed() < COMPARED && !self.is_told_to_stop() {
+            if self.tally.figures(self.numbers.len() as u32, &self.gone).missing == 0 {
+                break;
+            }
+            self.take_in(LOOK)?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {

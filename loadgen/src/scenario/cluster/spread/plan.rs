@@ -25,9 +25,12 @@ pub(super) enum Step {
 pub(super) struct Plan(pub(super) Vec<(Duration, Step)>);
 
 /// After the last step before the run ends: what was announced has been asked for, twice. Datagrams
-/// take some of the periods of a second in which members compare what they know.
+/// take some periods of a second in which members tell each other.
 pub(super) const REST: Duration = Duration::from_secs(2);
 pub(super) const REST_DATAGRAMS: Duration = Duration::from_secs(15);
+
+/// And so much longer where somebody misses something: members compare what they know each 30 s.
+pub(super) const COMPARED: Duration = Duration::from_secs(35);
 
 /// Fewest engines that nothing goes wrong with: a contact, and one who says something.
 const SOUND_MIN: usize = 2;

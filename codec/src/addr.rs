@@ -2,8 +2,8 @@
 //!
 //! A family byte (0 is IPv4, anything else IPv6), the address, the port. Reading has grin's quirk:
 //! an IPv6 address that is IPv4-mapped or IPv4-compatible becomes IPv4, so that `::1` comes back as
-//! `0.0.0.1` and `::` as `0.0.0.0`. Writing does not normalise. In messages of our own an address is
-//! the name of a node, and none is read as another one.
+//! `0.0.0.1` and `::` as `0.0.0.0`. Writing does not normalise. In messages of our own an address
+//! is the name of a node, and none is read as another one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

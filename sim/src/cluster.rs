@@ -1,17 +1,16 @@
 //! Runs on real sockets beside their simulation: is what we simulate what happens?
 //!
-//! [`compare`] is called by the program with a log of `loadgen cluster`. The log alone says what
-//! happened and what one link took; the simulation takes over when engines began, when messages
-//! were said and what went wrong, and says by itself how the messages spread.
+//! A [`Comparison`] is asked by the program about a log of `loadgen cluster`. The log alone says
+//! what happened and what one link took; the simulation takes over when engines began, when
+//! messages were said and what went wrong, and says by itself how the messages spread.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::experiment::{Report, bar};
+use crate::experiment::{PAIRS_MAX, Question, Report, Verdicts, bar, check_seeds, seeds};
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
-use crate::stats::Estimate;
+use crate::runs::{Cell, Table, in_parallel};
+use crate::stats::{Estimate, beside, number};
 
 pub mod course;
 mod delay;
@@ -50,35 +49,127 @@ const TIMES_WITHIN: f64 = 0.25;
 /// Points of a line.
 const POINTS: u32 = 100;
 
-/// Reads the log, simulates the same, and compares.
-///
-/// # Errors
-///
-/// What is wrong with the log, or hindered writing.
-pub fn compare(parameters: &Parameters) -> Result<Report, String> {
-    let logs = Log::open(&parameters.log);
-    let logs = logs.map_err(|error| format!("{}: {error}", parameters.log.display()))?;
-    let delay = Delay::of(logs.iter().map(|log| &log.course));
-    if delay.is_none() && logs.iter().any(|log| log.setting.over == Over::Streams) {
-        return Err("too few messages were heard to tell what a link takes".into());
-    }
-    // Beside the periods of push-pull the way of a datagram on loopback is nothing.
-    let latency = delay.as_ref().map_or(0.0, |delay| delay.mean().max(0.0));
-    let latency = Duration::from_secs_f64(latency / 1e6);
-    let runs = simulate(&logs, latency, parameters.seed, parameters.seeds);
-    report(parameters, &logs, delay.as_ref(), &runs)
+/// A log that was read, to be compared with its simulation.
+pub struct Comparison {
+    parameters: Parameters,
+    logs: Vec<Log>,
+    delay: Option<Delay>,
 }
 
-/// Runs of each log by these seeds.
-fn simulate(logs: &[Log], latency: Duration, seed: u64, seeds: u64) -> Vec<Course> {
-    let seeds = seed..seed.saturating_add(seeds.max(1));
-    let jobs: Vec<(&Log, u64)> =
-        logs.iter().flat_map(|log| seeds.clone().map(move |seed| (log, seed))).collect();
-    let progress = bar(jobs.len());
-    let runs = in_parallel(&jobs, &progress, |(log, seed)| replay(log, latency, *seed));
-    progress.finish_and_clear();
-    runs
+impl Comparison {
+    /// Reads the log.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn open(parameters: Parameters) -> Result<Self, String> {
+        check_seeds(parameters.seed, parameters.seeds)?;
+        let logs = Log::open(&parameters.log);
+        let logs = logs.map_err(|error| format!("{}: {error}", parameters.log.display()))?;
+        let delay = Delay::of(logs.iter().map(|log| &log.course));
+        Ok(Self { parameters, logs, delay })
+    }
+
+    /// Runs of each log by each seed.
+    fn simulate(&self) -> Vec<Course> {
+        // Beside the periods of push-pull the way of a datagram on loopback is nothing.
+        let latency = self.delay.as_ref().map_or(0.0, |delay| delay.mean().max(0.0));
+        let latency = Duration::from_secs_f64(latency / 1e6);
+        let seeds = seeds(self.parameters.seed, self.parameters.seeds);
+        let of_log = |log| seeds.clone().map(move |seed| (log, seed));
+        let jobs: Vec<(&Log, u64)> = self.logs.iter().flat_map(of_log).collect();
+        let progress = bar(jobs.len());
+        let runs = in_parallel(&jobs, &progress, |(log, seed)| replay(log, latency, *seed));
+        progress.finish_and_clear();
+        runs
+    }
 }
+
+impl Question for Comparison {
+    fn check(&self) -> Result<(), String> {
+        let Self { parameters, logs, delay } = self;
+        let heard = |log: &Log| log.course.heard.iter().flatten().any(Option::is_some);
+        if !logs.iter().any(heard) {
+            return Err(NOTHING_HEARD.to_owned());
+        }
+        if delay.is_none() && logs[0].setting.over == Over::Streams {
+            return Err("too few messages were heard to tell what a link takes".into());
+        }
+        let deliveries: usize = logs.iter().map(Log::deliveries).sum();
+        let most = PAIRS_MAX / deliveries.max(1);
+        match parameters.seeds as usize <= most {
+            true => Ok(()),
+            false => Err(format!(
+                "--seeds {}: of a log with {deliveries} deliveries {most} at most",
+                parameters.seeds
+            )),
+        }
+    }
+
+    fn head(&self) -> String {
+        let Self { parameters, logs, delay } = self;
+        let setting = &logs[0].setting;
+        let over = match setting.over {
+            Over::Streams => "a tree over connections",
+            Over::Datagrams => "datagrams",
+        };
+        let faults = || logs.iter().flat_map(|log| &log.faults);
+        let count = |is: fn(&Fault) -> bool| faults().filter(|(_, it)| is(it)).count();
+        let said: usize = logs.iter().map(|log| log.course.published.len()).sum();
+        let unsaid = match setting.messages * logs.len() - said {
+            0 => String::new(),
+            unsaid => format!(" ({unsaid} more were never said)"),
+        };
+        let links = delay.as_ref().map_or_else(
+            || "what one link took is not told by datagrams, and taken to be nothing".to_owned(),
+            |delay| {
+                format!(
+                    "one link took {:.0} us in the mean of {} links, as it does simulated; {:.0} \
+                     in the median, {:.0} at 5 %, {:.0} at 95 %",
+                    delay.mean(),
+                    delay.count(),
+                    delay.quantile(0.5),
+                    delay.quantile(0.05),
+                    delay.quantile(0.95)
+                )
+            },
+        );
+        format!(
+            "sim cluster: {} runs of {} engines, {said} messages{unsaid} over {over}, {} killed, \
+             {} left, {} paused; each simulated with seeds {} to {}\n\n{links}",
+            logs.len(),
+            setting.engines,
+            count(|it| matches!(it, Fault::Kill(_))),
+            count(|it| matches!(it, Fault::Leave(_))),
+            count(|it| matches!(it, Fault::Pause(..))),
+            parameters.seed,
+            parameters.seed + parameters.seeds - 1,
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.parameters.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let runs = self.simulate();
+        let figures: Vec<Figures> = runs.iter().map(Course::figures).collect();
+        let real: Vec<Figures> = self.logs.iter().map(|log| log.course.figures()).collect();
+        if !runs.iter().any(|run| run.heard.iter().flatten().any(Option::is_some)) {
+            return Err(NOTHING_HEARD.to_owned());
+        }
+        let pairs = pairs(&real, &figures);
+        let table = table(&pairs);
+        let files = vec![
+            ("cluster.csv".to_owned(), table.csv()),
+            ("cluster.svg".to_owned(), who_knows(&self.logs, &runs)?),
+            ("cluster-dead.svg".to_owned(), wrongly_dead(&self.logs, &runs)?),
+        ];
+        Ok(Report { text: table.text(), verdicts: verdict(&pairs), files })
+    }
+}
+
+const NOTHING_HEARD: &str = "nobody heard a message, so there is nothing to compare";
 
 /// One figure of both.
 struct Pair {
@@ -90,13 +181,15 @@ struct Pair {
 }
 
 impl Pair {
-    fn differ_by(&self) -> f64 {
+    /// By how much the real one differs, of the simulated one, with the interval of that.
+    fn differ_by(&self) -> Estimate {
         let difference = self.real.mean - self.simulated.mean;
-        if difference == 0.0 { 0.0 } else { difference / self.simulated.mean }
-    }
-
-    fn holds(&self) -> bool {
-        self.within.is_none_or(|within| self.differ_by().abs() <= within)
+        let both = self.real.margin.zip(self.simulated.margin);
+        let margin = both.map(|(real, simulated)| real.hypot(simulated));
+        match (difference, self.simulated.mean) {
+            (0.0, 0.0) => Estimate { mean: 0.0, margin },
+            (_, simulated) => Estimate { mean: difference, margin }.times(1.0 / simulated.abs()),
+        }
     }
 }
 
@@ -119,102 +212,44 @@ fn pairs(real: &[Figures], runs: &[Figures]) -> Vec<Pair> {
     pairs
 }
 
-fn report(
-    parameters: &Parameters,
-    logs: &[Log],
-    delay: Option<&Delay>,
-    runs: &[Course],
-) -> Result<Report, String> {
-    let figures: Vec<Figures> = runs.iter().map(Course::figures).collect();
-    let real: Vec<Figures> = logs.iter().map(|log| log.course.figures()).collect();
-    let heard = |course: &Course| course.heard.iter().flatten().any(Option::is_some);
-    if !logs.iter().any(|log| heard(&log.course)) || !runs.iter().any(heard) {
-        return Err("nobody heard a message, so there is nothing to compare".into());
-    }
-    let pairs = pairs(&real, &figures);
-    let table = table(&pairs);
-    let files =
-        ["cluster.csv", "cluster.svg", "cluster-dead.svg"].map(|name| parameters.out.join(name));
-    table.write(&files[0])?;
-    who_knows(logs, runs, &files[1])?;
-    wrongly_dead(logs, runs, &files[2])?;
-    let (holds, verdict) = verdict(&pairs);
-    let text = format!("{}\n{}\n{verdict}", head(parameters, logs, delay), table.text());
-    Ok(Report { text, holds, files: files.to_vec() })
-}
-
-/// What was run, and what a link took.
-fn head(parameters: &Parameters, logs: &[Log], delay: Option<&Delay>) -> String {
-    let setting = &logs[0].setting;
-    let over = match setting.over {
-        Over::Streams => "a tree over connections",
-        Over::Datagrams => "datagrams",
-    };
-    let faults = || logs.iter().flat_map(|log| &log.faults);
-    let count = |is: fn(&Fault) -> bool| faults().filter(|(_, it)| is(it)).count();
-    let messages: usize = logs.iter().map(|log| log.course.published.len()).sum();
-    let links = delay.map_or_else(
-        || "what one link took is not told by datagrams, and taken to be nothing".to_owned(),
-        |delay| {
-            format!(
-                "one link took {:.0} us in the mean of {} links, as it does simulated; {:.0} in \
-                 the median, {:.0} at 5 %, {:.0} at 95 %",
-                delay.mean(),
-                delay.count(),
-                delay.quantile(0.5),
-                delay.quantile(0.05),
-                delay.quantile(0.95)
-            )
-        },
-    );
-    format!(
-        "sim cluster: {} runs of {} engines, {messages} messages over {over}, {} killed, {} left, \
-         {} paused; each simulated with seeds {} to {}\n\n{links}\n",
-        logs.len(),
-        setting.engines,
-        count(|it| matches!(it, Fault::Kill(_))),
-        count(|it| matches!(it, Fault::Leave(_))),
-        count(|it| matches!(it, Fault::Pause(..))),
-        parameters.seed,
-        parameters.seed.saturating_add(parameters.seeds.max(1) - 1),
-    )
-}
-
 fn table(pairs: &[Pair]) -> Table {
-    let names = ["figure", "real", "margin", "simulated", "margin", "differs by %", "may"];
-    let mut table = Table::new(&names);
+    let mut table = Table::new(&["figure", "real", "simulated", "differs by %", "may by %"]);
     for pair in pairs {
         table.push(vec![
-            pair.name.replace(',', ""),
-            format!("{:.4}", pair.real.mean),
-            format!("{:.4}", pair.real.margin),
-            format!("{:.4}", pair.simulated.mean),
-            format!("{:.4}", pair.simulated.margin),
-            Some(pair.differ_by())
-                .filter(|share| share.is_finite())
-                .map_or_else(|| "-".into(), |share| format!("{:+.1}", 100.0 * share)),
-            pair.within.map_or_else(|| "-".into(), |within| format!("{:.0}", 100.0 * within)),
+            pair.name.into(),
+            Cell::Mean(pair.real, 4),
+            Cell::Mean(pair.simulated, 4),
+            Cell::Mean(pair.differ_by().times(100.0), 1),
+            number(pair.within.map_or(f64::NAN, |within| 100.0 * within), 0).into(),
         ]);
     }
     table
 }
 
-fn verdict(pairs: &[Pair]) -> (bool, String) {
-    let mut text = String::new();
-    for pair in pairs.iter().filter(|pair| pair.within.is_some()) {
-        let said = if pair.holds() { "holds" } else { "DOES NOT HOLD" };
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "verdict: {said}: {}: {:.4} on real sockets, {:.4} simulated, {:+.1} %, at most {:.0}",
+/// A mean within the bound holds, and one farther beyond it than chance takes it does not. What
+/// lies between cannot be told from so few runs.
+fn verdict(pairs: &[Pair]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for pair in pairs {
+        let Some(most) = pair.within.map(|within| 100.0 * within) else { continue };
+        let differs = pair.differ_by().times(100.0);
+        let size = beside(differs.mean.abs(), most, 1);
+        let line = format!(
+            "{}: {} on real sockets, {} simulated, {size} ±{} % apart, at most {most:.0}",
             pair.name,
-            pair.real.mean,
-            pair.simulated.mean,
-            100.0 * pair.differ_by(),
-            100.0 * pair.within.unwrap_or_default(),
+            pair.real.text(4),
+            pair.simulated.text(4),
+            differs.margin_text(1),
         );
+        match differs.margin {
+            _ if !differs.mean.is_finite() => verdicts.judge(false, line),
+            None => verdicts.untold(line + ": it takes two runs of both at least"),
+            Some(_) if differs.mean.abs() <= most => verdicts.judge(true, line),
+            Some(chance) if differs.mean.abs() - chance > most => verdicts.judge(false, line),
+            Some(_) => verdicts.untold(line + ": too few runs"),
+        }
     }
-    (pairs.iter().all(Pair::holds), text)
+    verdicts
 }
 
 /// Both lines of a figure, that of the logs and that of the simulated runs.
@@ -235,7 +270,7 @@ fn lines(
     [band("real sockets", &real), band("simulated", &runs.iter().collect::<Vec<_>>())]
 }
 
-fn who_knows(logs: &[Log], runs: &[Course], path: &Path) -> Result<(), String> {
+fn who_knows(logs: &[Log], runs: &[Course]) -> Result<String, String> {
     let courses = || logs.iter().map(|log| &log.course).chain(runs);
     let last = courses().map(|course| course.figures().all_ms).fold(0.0, f64::max);
     let place = |place: u32| 1.5 * last * f64::from(place) / f64::from(POINTS);
@@ -245,18 +280,22 @@ fn who_knows(logs: &[Log], runs: &[Course], path: &Path) -> Result<(), String> {
         title: "Nodes that know a message",
         x_name: "milliseconds since it was said",
         y_name: "percent of the nodes",
+        most: Some(100.0),
     }
-    .rising_lines(path, &lines(logs, runs, &places, know))
+    .lines(&lines(logs, runs, &places, know))
 }
 
-fn wrongly_dead(logs: &[Log], runs: &[Course], path: &Path) -> Result<(), String> {
+fn wrongly_dead(logs: &[Log], runs: &[Course]) -> Result<String, String> {
     let seconds = logs.iter().map(|log| log.end / 1_000_000).max().unwrap_or(0);
     let places: Vec<f64> = (0..=seconds).map(|second| second as f64).collect();
     let dead = |course: &Course, second: f64| course.wrongly_dead((1e6 * second) as u64) as f64;
-    Chart {
-        title: "Living nodes that are taken to be dead, over all who take them to be",
-        x_name: "seconds since the start",
-        y_name: "pairs of nodes",
-    }
-    .lines(path, &lines(logs, runs, &places, dead))
+    let (title, y_name) = match logs[0].setting.over {
+        Over::Streams => ("Connections given up for silence until then", "connections"),
+        Over::Datagrams => (
+            "Living nodes that are taken to be dead, over all who take them to be",
+            "pairs of nodes",
+        ),
+    };
+    Chart { title, x_name: "seconds since the start", y_name, most: None }
+        .lines(&lines(logs, runs, &places, dead))
 }

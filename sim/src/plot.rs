@@ -1,14 +1,19 @@
 //! Charts for people: lines with their bands, and bars with their intervals, as SVG.
 
 use std::error::Error;
-use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::runs::write_file;
 use crate::stats::Estimate;
 
-const SIZE: (u32, u32) = (860, 420);
+const SIZE: (u32, u32) = (1000, 420);
+
+/// Where the legend begins, beside the chart so that it covers nothing.
+const LEGEND_AT: u32 = 790;
+
+/// From one line of the legend to the next.
+const LEGEND_STEP: i32 = 22;
+
 const GRID: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
 const TEXT: RGBColor = RGBColor(0x44, 0x4b, 0x55);
 const COLORS: [RGBColor; 10] = [
@@ -24,9 +29,6 @@ const COLORS: [RGBColor; 10] = [
     RGBColor(0x7a, 0x8f, 0x2e),
 ];
 
-/// How much wider a chart of bars is than its bars: the legend stands beside them.
-const LEGEND_ROOM: f64 = 1.3;
-
 /// What the axes of a chart are, and its title.
 #[derive(Clone, Copy, Debug)]
 pub struct Chart<'a> {
@@ -36,6 +38,8 @@ pub struct Chart<'a> {
     pub x_name: &'a str,
     /// Name and unit of the vertical axis.
     pub y_name: &'a str,
+    /// The most that there can be, such as 100 %: nothing is drawn above it.
+    pub most: Option<f64>,
 }
 
 /// A line: for each place a mean with its interval.
@@ -49,50 +53,56 @@ pub struct Band {
 
 type Drawn = Result<(), Box<dyn Error>>;
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
 impl Chart<'_> {
-    /// Writes a chart of lines.
+    /// A chart of lines, as SVG.
     ///
     /// # Errors
     ///
     /// What hindered it.
-    pub fn lines(&self, path: &Path, bands: &[Band]) -> Result<(), String> {
+    pub fn lines(&self, bands: &[Band]) -> Result<String, String> {
         let mut svg = String::new();
-        let corner = SeriesLabelPosition::UpperRight;
-        self.draw_lines(&mut svg, bands, corner).map_err(|error| error.to_string())?;
-        write_file(path, &svg)
+        self.draw_lines(&mut svg, bands).map_err(|error| error.to_string())?;
+        Ok(svg)
     }
 
-    /// The same with the legend on the left, where lines that rise leave room for it.
-    pub(crate) fn rising_lines(&self, path: &Path, bands: &[Band]) -> Result<(), String> {
-        let mut svg = String::new();
-        let corner = SeriesLabelPosition::UpperLeft;
-        self.draw_lines(&mut svg, bands, corner).map_err(|error| error.to_string())?;
-        write_file(path, &svg)
-    }
-
-    /// Writes a chart of bars: for each group, in order, one bar for each of the names.
+    /// A chart of bars, as SVG: for each group, in order, one bar for each of the names.
     ///
     /// # Errors
     ///
     /// What hindered it.
     pub fn bars(
         &self,
-        path: &Path,
         names: &[&str],
         groups: &[(String, Vec<Estimate>)],
-    ) -> Result<(), String> {
+    ) -> Result<String, String> {
         let mut svg = String::new();
         self.draw_bars(&mut svg, names, groups).map_err(|error| error.to_string())?;
-        write_file(path, &svg)
+        Ok(svg)
     }
 
-    fn draw_lines(&self, svg: &mut String, bands: &[Band], corner: SeriesLabelPosition) -> Drawn {
+    /// Where the vertical axis ends: somewhat above the highest, at one if all is zero.
+    fn top<'e>(&self, all: impl Iterator<Item = &'e Estimate>) -> f64 {
+        let highest = all.map(|one| one.drawn().1).fold(0.0, f64::max);
+        let top = if highest > 0.0 { 1.1 * highest } else { 1.0 };
+        self.most.map_or(top, |most| top.min(most))
+    }
+
+    /// Where an end of an interval is drawn.
+    fn height(&self, y: f64) -> f64 {
+        y.clamp(0.0, self.most.unwrap_or(f64::INFINITY))
+    }
+
+    fn draw_lines(&self, svg: &mut String, bands: &[Band]) -> Drawn {
         let points = || bands.iter().flat_map(|band| &band.points);
-        let right = points().map(|(x, _)| *x).fold(1e-9, f64::max);
-        let top = points().map(|(_, y)| y.high()).fold(1e-9, f64::max) * 1.1;
+        let right = points().map(|(x, _)| *x).fold(0.0, f64::max);
+        let right = if right > 0.0 { right } else { 1.0 };
+        let top = self.top(points().map(|(_, y)| y));
         let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
+        let (area, beside) = root.split_horizontally(LEGEND_AT);
+        let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 17).into_font().color(&TEXT))
             .margin(12)
             .margin_right(28)
@@ -105,23 +115,23 @@ impl Chart<'_> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(TEXT)
-            .label_style(text.clone())
+            .label_style(text)
             .x_desc(self.x_name)
             .y_desc(self.y_name)
             .y_label_formatter(&short)
             .x_label_formatter(&short)
             .draw()?;
-        for (band, color) in bands.iter().zip(COLORS.iter().cycle()) {
-            let upper = band.points.iter().map(|(x, y)| (*x, y.high()));
-            let lower = band.points.iter().rev().map(|(x, y)| (*x, y.low()));
+        for (place, (band, color)) in bands.iter().zip(COLORS.iter().cycle()).enumerate() {
+            let upper = band.points.iter().map(|(x, y)| (*x, self.height(y.drawn().1)));
+            let lower = band.points.iter().rev().map(|(x, y)| (*x, self.height(y.drawn().0)));
             let outline: Vec<_> = upper.chain(lower).collect();
             chart.draw_series([Polygon::new(outline, color.mix(0.15))])?;
-            let middle = band.points.iter().map(|(x, y)| (*x, y.mean));
-            let (name, style) = (band.name.as_str(), color.stroke_width(2));
-            let line = chart.draw_series(LineSeries::new(middle, style))?;
-            line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            let middle = band.points.iter().map(|(x, y)| (*x, self.height(y.mean)));
+            let style = color.stroke_width(2);
+            chart.draw_series(LineSeries::new(middle, style))?;
+            let y = legend(&beside, place, &band.name)?;
+            beside.draw(&PathElement::new([(0, y), (18, y)], style))?;
         }
-        legend(&mut chart, corner)?;
         root.present()?;
         Ok(())
     }
@@ -132,17 +142,17 @@ impl Chart<'_> {
         names: &[&str],
         groups: &[(String, Vec<Estimate>)],
     ) -> Drawn {
-        let highs = groups.iter().flat_map(|(_, bars)| bars).map(Estimate::high);
-        let top = highs.fold(1e-9, f64::max) * 1.15;
+        let top = self.top(groups.iter().flat_map(|(_, bars)| bars));
         let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
+        let (area, beside) = root.split_horizontally(LEGEND_AT);
+        let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 17).into_font().color(&TEXT))
             .margin(12)
             .margin_right(28)
             .x_label_area_size(42)
             .y_label_area_size(72)
-            .build_cartesian_2d(-0.5..groups.len() as f64 * LEGEND_ROOM - 0.5, 0.0..top)?;
+            .build_cartesian_2d(-0.5..groups.len() as f64 - 0.5, 0.0..top)?;
         let text = ("sans-serif", 14).into_font().color(&TEXT);
         let label = |x: &f64| {
             let whole = (x - x.round()).abs() < 1e-6 && *x > -0.5;
@@ -155,7 +165,7 @@ impl Chart<'_> {
             .bold_line_style(GRID)
             .axis_style(TEXT)
             .label_style(text)
-            .x_labels((groups.len() as f64 * LEGEND_ROOM) as usize + 1)
+            .x_labels(groups.len() + 1)
             .x_label_formatter(&|x| label(x).unwrap_or_default())
             .x_desc(self.x_name)
             .y_desc(self.y_name)
@@ -164,43 +174,33 @@ impl Chart<'_> {
         let width = 0.7 / names.len().max(1) as f64;
         for (place, (name, color)) in names.iter().zip(COLORS.iter().cycle()).enumerate() {
             let left = |group: usize| group as f64 - 0.35 + width * place as f64;
-            let bars = groups.iter().enumerate().map(|(group, (_, bars))| {
-                let corners = [(left(group), 0.0), (left(group) + 0.9 * width, bars[place].mean)];
-                Rectangle::new(corners, color.mix(0.75).filled())
-            });
-            let drawn = chart.draw_series(bars)?;
             let style = color.mix(0.75).filled();
-            drawn
-                .label(*name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], style));
+            let bars = groups.iter().enumerate().map(|(group, (_, bars))| {
+                let height = self.height(bars[place].mean);
+                Rectangle::new([(left(group), 0.0), (left(group) + 0.9 * width, height)], style)
+            });
+            chart.draw_series(bars)?;
             let whiskers = groups.iter().enumerate().map(|(group, (_, bars))| {
                 let middle = left(group) + 0.45 * width;
-                let ends = [(middle, bars[place].low()), (middle, bars[place].high())];
+                let (low, high) = bars[place].drawn();
+                let ends = [low, high].map(|end| (middle, self.height(end)));
                 PathElement::new(ends, TEXT.stroke_width(2))
             });
             chart.draw_series(whiskers)?;
+            let y = legend(&beside, place, name)?;
+            beside.draw(&Rectangle::new([(0, y - 5), (14, y + 5)], style))?;
         }
-        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
         root.present()?;
         Ok(())
     }
 }
 
-type Coordinates =
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>;
-
-fn legend<'a>(
-    chart: &mut ChartContext<'a, SVGBackend<'a>, Coordinates>,
-    corner: SeriesLabelPosition,
-) -> Drawn {
-    chart
-        .configure_series_labels()
-        .position(corner)
-        .background_style(WHITE.mix(0.8))
-        .border_style(GRID)
-        .label_font(("sans-serif", 14).into_font().color(&TEXT))
-        .draw()?;
-    Ok(())
+/// Writes a name into the legend; where the sign before it belongs.
+fn legend(beside: &Area<'_>, place: usize, name: &str) -> Result<i32, Box<dyn Error>> {
+    let y = 60 + LEGEND_STEP * place as i32;
+    let text = ("sans-serif", 14).into_font().color(&TEXT);
+    beside.draw(&Text::new(name.to_owned(), (24, y - 7), text))?;
+    Ok(y)
 }
 
 /// A number with as many digits as one can read from a chart.
@@ -210,5 +210,41 @@ fn short(value: &f64) -> String {
         size if size >= 1e4 => format!("{:.0} k", value / 1e3),
         size if size >= 10.0 || size == 0.0 => format!("{value:.0}"),
         _ => format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHART: Chart<'_> = Chart { title: "t", x_name: "x", y_name: "y", most: Some(100.0) };
+
+    fn line(figures: &[f64]) -> Band {
+        let points = figures.iter().enumerate();
+        let points = points.map(|(x, y)| (x as f64, Estimate::exact(*y))).collect();
+        Band { name: "line".into(), points }
+    }
+
+    fn labels(svg: &str) -> Vec<&str> {
+        let texts = svg.lines().filter(|line| !line.starts_with('<') && !line.is_empty());
+        texts.collect()
+    }
+
+    #[test]
+    fn a_share_does_not_exceed_all() {
+        let svg = CHART.lines(&[line(&[20.0, 100.0])]).unwrap();
+        let labels = labels(&svg);
+        assert!(labels.contains(&"100") && labels.contains(&"line"), "{labels:?}");
+        assert!(!labels.iter().any(|label| matches!(*label, "110" | "120")), "{labels:?}");
+    }
+
+    #[test]
+    fn an_axis_of_nothing_has_labels_that_differ() {
+        let svg = CHART.lines(&[line(&[0.0, 0.0])]).unwrap();
+        let zeros = labels(&svg).iter().filter(|label| **label == "0").count();
+        assert!(zeros <= 2, "{svg}");
+        let group = ("group".to_owned(), vec![Estimate::exact(0.0)]);
+        let svg = CHART.bars(&["bar"], &[group]).unwrap();
+        assert!(labels(&svg).contains(&"group"), "{svg}");
     }
 }

@@ -5,8 +5,8 @@
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Half of the width of the interval; zero of a single run, which tells nothing of it.
-    pub margin: f64,
+    /// Half of the width of the interval; `None` of a single run, which tells nothing of it.
+    pub margin: Option<f64>,
 }
 
 /// Quantiles 0.975 of Student's distribution for 1 to 30 degrees of freedom.
@@ -23,25 +23,72 @@ impl Estimate {
         let count = figures.len();
         let mean = figures.iter().sum::<f64>() / count.max(1) as f64;
         if count < 2 {
-            return Self { mean, margin: 0.0 };
+            return Self { mean, margin: None };
         }
         let squares: f64 = figures.iter().map(|figure| (figure - mean).powi(2)).sum();
         let error = (squares / (count - 1) as f64 / count as f64).sqrt();
         let quantile = T_975.get(count - 2).copied().unwrap_or(1.96);
-        Self { mean, margin: quantile * error }
+        Self { mean, margin: Some(quantile * error) }
     }
 
-    /// The lower end of the interval.
+    /// Of a figure that is no mean of runs.
     #[must_use]
-    pub fn low(&self) -> f64 {
-        self.mean - self.margin
+    pub const fn exact(mean: f64) -> Self {
+        Self { mean, margin: Some(0.0) }
     }
 
-    /// The upper end of the interval.
+    /// In other units.
     #[must_use]
-    pub fn high(&self) -> f64 {
-        self.mean + self.margin
+    pub fn times(self, factor: f64) -> Self {
+        Self { mean: factor * self.mean, margin: self.margin.map(|margin| factor * margin) }
     }
+
+    /// The lower end of the interval, if there is one.
+    #[must_use]
+    pub fn low(&self) -> Option<f64> {
+        self.margin.map(|margin| self.mean - margin)
+    }
+
+    /// The upper end of the interval, if there is one.
+    #[must_use]
+    pub fn high(&self) -> Option<f64> {
+        self.margin.map(|margin| self.mean + margin)
+    }
+
+    /// Both ends as they are drawn: the mean alone where there is no interval.
+    pub(crate) fn drawn(&self) -> (f64, f64) {
+        (self.low().unwrap_or(self.mean), self.high().unwrap_or(self.mean))
+    }
+
+    /// Mean and interval with so many digits behind the point; `-` for what is not known.
+    pub(crate) fn text(&self, digits: usize) -> String {
+        format!("{} ±{}", self.mean_text(digits), self.margin_text(digits))
+    }
+
+    pub(crate) fn mean_text(&self, digits: usize) -> String {
+        number(self.mean, digits)
+    }
+
+    pub(crate) fn margin_text(&self, digits: usize) -> String {
+        number(self.margin.filter(|_| self.mean.is_finite()).unwrap_or(f64::NAN), digits)
+    }
+}
+
+/// With so many digits behind the point; `-` for what is no number or infinite.
+pub(crate) fn number(figure: f64, digits: usize) -> String {
+    if figure.is_finite() { format!("{figure:.digits$}") } else { "-".to_owned() }
+}
+
+/// A figure with so many digits behind the point, and with more if it takes them to see on which
+/// side of a limit it is.
+pub(crate) fn beside(figure: f64, limit: f64, digits: usize) -> String {
+    let side = figure.partial_cmp(&limit);
+    let told = |digits: &usize| {
+        let rounded = number(figure, *digits).parse::<f64>();
+        rounded.is_ok_and(|rounded| rounded.partial_cmp(&limit) == side)
+    };
+    // Seventeen digits are all that there are.
+    number(figure, (digits..17).find(told).unwrap_or(digits))
 }
 
 /// The least figure with this share of all at or below it; 0 of none.
@@ -60,8 +107,21 @@ mod tests {
         let estimate = Estimate::of(&[1.0, 2.0, 3.0]);
         assert_eq!(estimate.mean, 2.0);
         // s = 1, standard error 0.577, t(2) = 4.303.
-        assert!((estimate.margin - 2.4843).abs() < 1e-3, "{estimate:?}");
-        assert_eq!(Estimate::of(&[4.0]), Estimate { mean: 4.0, margin: 0.0 });
+        assert!((estimate.margin.unwrap() - 2.4843).abs() < 1e-3, "{estimate:?}");
+        assert_eq!(estimate.text(1), "2.0 ±2.5");
+        let single = Estimate::of(&[4.0]);
+        assert_eq!((single.high(), single.drawn()), (None, (4.0, 4.0)));
+        assert_eq!(single.text(1), "4.0 ±-");
+        assert_eq!(Estimate::of(&[f64::INFINITY; 2]).text(1), "- ±-");
+    }
+
+    #[test]
+    fn a_figure_is_told_on_its_side_of_the_limit() {
+        assert_eq!(beside(1.010_4, 1.01, 3), "1.0104");
+        assert_eq!(beside(1.01, 1.01, 3), "1.010");
+        assert_eq!(beside(0.998_97, 0.999, 2), "0.99897");
+        assert_eq!(beside(3.5, 2.0, 1), "3.5");
+        assert_eq!(beside(f64::INFINITY, 2.0, 1), "-");
     }
 
     #[test]

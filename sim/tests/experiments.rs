@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sim::experiment::{dandelion, relay};
+use sim::experiment::{Outcome, Question, dandelion, relay};
 
 fn out(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
@@ -51,13 +51,12 @@ fn the_same_seed_gives_the_same_report_and_the_same_files() {
             scheme,
             ..few_transactions(name)
         };
-        let report = dandelion::experiment(&parameters).unwrap();
-        let files = report.files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-        (report.text, files.collect::<Vec<_>>())
+        parameters.check().unwrap();
+        parameters.ask().unwrap()
     };
     let (first, second) = (run("first"), run("second"));
     assert_eq!(first, second);
-    assert!(first.1[1].starts_with("<svg"), "{}", first.1[1]);
+    assert!(first.files[1].1.starts_with("<svg"), "{}", first.files[1].1);
 }
 
 #[test]
@@ -75,6 +74,6 @@ fn announcing_saves_bytes_and_loses_nothing() {
         threshold_sweep: false,
         out: out("relay"),
     };
-    let report = relay::experiment(&parameters).unwrap();
-    assert!(report.holds, "{}", report.text);
+    let report = parameters.ask().unwrap();
+    assert_eq!(report.verdicts.outcome(), Outcome::Holds, "{}", report.verdicts);
 }

@@ -23,8 +23,15 @@ const BYTES_MAX: u64 = 256 << 20;
 /// Most engines of a log.
 const ENGINES_MAX: usize = 1_000;
 
-/// Most messages of a log.
+/// Most messages of a run.
 const MESSAGES_MAX: usize = 10_000;
+
+/// Most deliveries of a run, engines times messages: fifty times those of the largest run that is
+/// documented, and some seconds for each simulation of it.
+const DELIVERIES_MAX: usize = 100_000;
+
+/// Most runs of a log.
+const RUNS_MAX: usize = 100;
 
 /// Latest instant of a log: an hour, which is simulated with each seed.
 const US_MAX: u64 = 3_600_000_000;
@@ -55,6 +62,8 @@ pub struct Setting {
     pub engines: usize,
     /// Over what messages went.
     pub over: Over,
+    /// How many messages.
+    pub messages: usize,
     /// Bytes of a message.
     pub message_bytes: usize,
     /// The rules of all engines.
@@ -188,6 +197,11 @@ enum Line {
 }
 
 impl Log {
+    /// Deliveries that there can be.
+    pub(super) const fn deliveries(&self) -> usize {
+        self.setting.engines * self.course.published.len()
+    }
+
     /// Reads the logs of all runs, one at least.
     ///
     /// # Errors
@@ -215,7 +229,14 @@ impl Log {
             let said = serde_json::from_str(&text);
             let said: Line = said.map_err(|error| LogError::Line { line, error })?;
             let Some(mut one) = reading.take() else {
-                reading = Some(Reading::begin(said, line)?);
+                let one = Reading::begin(said, line)?;
+                let fits = logs.first().is_none_or(|log: &Self| log.setting == one.setting);
+                let unfit = |wrong| Err(LogError::Unfit { line, wrong });
+                match (fits, logs.len() < RUNS_MAX) {
+                    (false, _) => return unfit("a run of another kind than the first"),
+                    (_, false) => return unfit("there are more than 100 runs"),
+                    _ => reading = Some(one),
+                }
                 continue;
             };
             one.take(said).map_err(|wrong| LogError::Unfit { line, wrong })?;
@@ -262,6 +283,9 @@ impl Reading {
         if !(2..=ENGINES_MAX).contains(&engines) || messages > MESSAGES_MAX {
             return unfit("so many engines or messages cannot be");
         }
+        if engines * messages > DELIVERIES_MAX {
+            return unfit("engines times messages are more than 100,000");
+        }
         if !(4..=1_000).contains(&message_bytes) || !(1_000..=US_MAX).contains(&rules.shuffle_us) {
             return unfit("messages or rules that cannot be");
         }
@@ -269,7 +293,7 @@ impl Reading {
             return unfit("so many links cannot be");
         }
         Ok(Self {
-            setting: Setting { engines, over, message_bytes, rules },
+            setting: Setting { engines, over, messages, message_bytes, rules },
             started: vec![None; engines],
             published: vec![None; messages],
             heard: vec![Vec::new(); messages],
@@ -375,11 +399,15 @@ impl Reading {
         let end = end.expect("it has been read");
         let started: Option<Vec<u64>> = started.into_iter().collect();
         let started = started.ok_or(LogError::Unfinished("an engine never began"))?;
+        let goes_well = faults.is_empty() && pauses.is_empty();
+        if goes_well && published.iter().any(Option::is_none) {
+            return Err(LogError::Unfinished("not all messages were said: it was interrupted"));
+        }
         for (engine, since) in pauses {
             faults.push((since, Fault::Pause(engine, end.saturating_sub(since))));
         }
         faults.sort_by_key(|(us, _)| *us);
-        // A message that was never said is of no run: somebody ended it before its time.
+        // Who was to say a message may have been gone.
         let said = published.into_iter().zip(heard).filter_map(|(published, mut heard)| {
             heard.resize(setting.engines, None);
             Some((published?, heard))

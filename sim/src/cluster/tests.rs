@@ -18,6 +18,8 @@ const HEAD: &str = concat!(
 
 const END: &str = "{\"is\":\"end\",\"us\":900}\n";
 
+const SAID: &str = "{\"is\":\"published\",\"us\":10,\"engine\":0,\"message\":0}\n";
+
 fn read(text: &str) -> Result<Vec<Log>, LogError> {
     Log::read(text.as_bytes())
 }
@@ -56,7 +58,16 @@ fn what_is_no_log_is_told_with_its_line() {
     assert!(matches!(read(""), Err(LogError::NoHead)));
     assert!(matches!(read(END), Err(LogError::NoHead)));
     assert!(matches!(read(HEAD), Err(LogError::Unfinished(_))));
-    assert!(matches!(read(&format!("{HEAD}{END}{HEAD}")), Err(LogError::Unfinished(_))));
+    assert!(matches!(read(&format!("{HEAD}{SAID}{END}{HEAD}")), Err(LogError::Unfinished(_))));
+    let told = read(&format!("{HEAD}{END}")).unwrap_err().to_string();
+    assert!(told.ends_with("not all messages were said: it was interrupted"), "{told}");
+    let other = HEAD.replace(":9,", ":8,");
+    let told = read(&format!("{HEAD}{SAID}{END}{other}{SAID}{END}")).unwrap_err().to_string();
+    assert_eq!(told, "line 6: a run of another kind than the first");
+    let large = HEAD.replace("\"engines\":2", "\"engines\":1000");
+    let large = large.replace("\"messages\":1", "\"messages\":101");
+    let told = read(&large).unwrap_err().to_string();
+    assert_eq!(told, "line 1: engines times messages are more than 100,000");
     let newer = HEAD.replace("\"version\":1", "\"version\":2");
     assert!(matches!(read(&newer), Err(LogError::Version(2))));
     let none_began = HEAD.lines().next().unwrap();
@@ -101,7 +112,7 @@ fn plan(over: Over) -> Log {
         seen: Vec::new(),
     };
     Log {
-        setting: Setting { engines, over, message_bytes: 60, rules },
+        setting: Setting { engines, over, messages: 8, message_bytes: 60, rules },
         started: (0..engines as u64).map(|engine| 50_000 * (engine + 1)).collect(),
         faults: Vec::new(),
         course,
@@ -149,51 +160,65 @@ fn written(log: &Log) -> String {
 }
 
 /// Runs that were simulated, in the place of real ones, beside their simulation.
-fn compared(name: &str, over: Over) -> Report {
-    let out = std::env::temp_dir().join(format!("molva-cluster-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&out).unwrap();
-    let mut text = String::new();
-    for seed in 100..104 {
-        let mut log = plan(over);
-        log.course = replay(&log, Duration::from_millis(15), seed);
-        text.push_str(&written(&log));
+fn compared(over: Over) -> Report {
+    let mut logs = vec![plan(over); 4];
+    for (log, seed) in logs.iter_mut().zip(100..) {
+        log.course = replay(log, Duration::from_millis(15), seed);
     }
-    let log = out.join("log.jsonl");
-    std::fs::write(&log, text).unwrap();
-    let report = compare(&Parameters { log, seeds: 6, seed: 1, out: out.clone() }).unwrap();
-    for file in &report.files {
-        assert!(!std::fs::read_to_string(file).unwrap().is_empty(), "{}", file.display());
-    }
-    std::fs::remove_dir_all(out).unwrap();
-    report
+    let text: String = logs.iter().map(written).collect();
+    asked(read(&text).unwrap()).unwrap()
+}
+
+fn asked(logs: Vec<Log>) -> Result<Report, String> {
+    let (log, out) = (PathBuf::new(), PathBuf::new());
+    let parameters = Parameters { log, seeds: 6, seed: 1, out };
+    let delay = Delay::of(logs.iter().map(|log| &log.course));
+    let comparison = Comparison { parameters, logs, delay };
+    comparison.check()?;
+    assert!(comparison.head().contains("seeds 1 to 6"));
+    comparison.ask()
 }
 
 #[test]
 fn a_simulated_run_agrees_with_its_simulation() {
-    let report = compared("streams", Over::Streams);
-    assert!(report.text.contains("one link took 15000 us"), "{}", report.text);
-    let lines: Vec<&str> = report.text.lines().filter(|line| line.starts_with("  ")).collect();
+    let report = compared(Over::Streams);
+    let lines: Vec<&str> = report.text.lines().collect();
     let delivered = lines.iter().find(|line| line.contains("delivered")).unwrap();
     assert!(delivered.contains("100.0000"), "{}", report.text);
-    assert_eq!(report.text.matches("verdict: ").count(), 3, "{}", report.text);
+    let verdicts = report.verdicts.to_string();
+    assert_eq!(verdicts.matches("verdict: ").count(), 3, "{verdicts}");
+    assert_eq!(report.files.len(), 3);
+    assert!(report.files[2].1.contains("given up for silence"));
 }
 
 #[test]
 fn datagrams_have_no_hops() {
-    let report = compared("datagrams", Over::Datagrams);
-    assert_eq!(report.text.matches("verdict: ").count(), 2, "{}", report.text);
+    let report = compared(Over::Datagrams);
+    let verdicts = report.verdicts.to_string();
+    assert_eq!(verdicts.matches("verdict: ").count(), 2, "{verdicts}");
     assert!(!report.text.contains("links that a message came over"));
+    assert!(report.files[2].1.contains("taken to be dead"));
 }
 
 /// Where nothing was heard, both sides were the same, and that was taken for agreement.
 #[test]
 fn what_delivered_nothing_is_compared_with_nothing() {
-    let out = std::env::temp_dir().join(format!("molva-cluster-nothing-{}", std::process::id()));
-    std::fs::create_dir_all(&out).unwrap();
-    let log = out.join("log.jsonl");
     let head = HEAD.replace("streams", "datagrams");
-    std::fs::write(&log, format!("{head}{END}")).unwrap();
-    let told = compare(&Parameters { log, seeds: 1, seed: 1, out: out.clone() }).err();
-    assert_eq!(told.as_deref(), Some("nobody heard a message, so there is nothing to compare"));
-    std::fs::remove_dir_all(out).unwrap();
+    let told = asked(read(&format!("{head}{SAID}{END}")).unwrap()).err();
+    assert_eq!(told.as_deref(), Some(NOTHING_HEARD));
+}
+
+#[test]
+fn a_difference_is_judged_by_what_chance_does() {
+    let said = |real: &[f64], simulated: &[f64]| {
+        let [real, simulated] = [real, simulated].map(Estimate::of);
+        let pair = Pair { name: "time", real, simulated, within: Some(0.25) };
+        verdict(&[pair]).to_string()
+    };
+    let simulated = [199.0, 200.0, 201.0];
+    assert!(said(&[210.0, 212.0, 214.0], &simulated).contains("holds: "));
+    assert!(said(&[2.0, 400.0], &simulated).contains("verdict: holds: "), "wide, and within");
+    assert!(said(&[2.0, 900.0], &simulated).contains("CANNOT BE TOLD: "));
+    assert!(said(&[700.0, 710.0, 720.0], &simulated).contains("DOES NOT HOLD: "));
+    assert!(said(&[200.0], &simulated).contains("CANNOT BE TOLD: "), "one run tells nothing");
 }

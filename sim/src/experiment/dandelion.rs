@@ -3,19 +3,18 @@
 //! A share of the nodes are spies. They behave as all others do, and name whoever was first to send
 //! a transaction to any of them.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peer::{DandelionRules, Instant, Scheme as Rules};
 
-use super::{Report, bar, millis};
+use super::{Question, Report, Verdicts, bar, limits, millis, seeds};
 use crate::chains::{Chains, Pace};
 use crate::dice::{Dice, rng};
 use crate::model::{Cuts, Model};
 use crate::network::{Network, NodeId};
 use crate::plot::Chart;
-use crate::runs::{Table, in_parallel};
+use crate::runs::{Cell, Table, in_parallel};
 use crate::spies::{Guess, Spies};
 use crate::stats::{Estimate, quantile};
 use crate::topology;
@@ -100,6 +99,13 @@ pub struct Parameters {
     pub out: PathBuf,
 }
 
+impl Parameters {
+    /// How many of the nodes are spies.
+    fn spies_among(&self) -> usize {
+        (self.nodes as f64 * self.spies).round() as usize
+    }
+}
+
 /// Recall of Dandelion++ that is still well hidden: arXiv 1805.11060 proves that no scheme comes
 /// below the spies' share, a tenth here.
 const RECALL_MAX: f64 = 0.15;
@@ -145,8 +151,7 @@ pub fn run(parameters: &Parameters, scheme: Scheme, seed: u64) -> Result<Outcome
     let dials = topology::random_dials(nodes, parameters.degree, &mut dice.fork("dials"));
     let mut order: Vec<NodeId> = (0..nodes).collect();
     dice.fork("spies").shuffle(&mut order);
-    let spies = ((nodes as f64 * parameters.spies).round() as usize).min(nodes - 1);
-    let (spies, honest) = order.split_at(spies);
+    let (spies, honest) = order.split_at(parameters.spies_among());
     let chains = Chains::new(nodes, Spies::new(nodes, spies), Pace::default(), seed);
     let mut network = Network::new(Model { cuts: Cuts::Frames, ..Model::default() }, chains, seed);
     let mut rules = scheme.rules();
@@ -210,56 +215,72 @@ fn outcome(network: &Network<Chains>) -> Result<Outcome, String> {
     })
 }
 
-/// All runs of all schemes that are asked for, and what follows from them.
-///
-/// # Errors
-///
-/// What went wrong in a run, or what hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let schemes = match parameters.scheme {
-        Scheme::All => Scheme::EACH.to_vec(),
-        one => vec![one],
-    };
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let jobs: Vec<(Scheme, u64)> =
-        schemes.iter().flat_map(|scheme| seeds.clone().map(move |seed| (*scheme, seed))).collect();
-    let progress = bar(jobs.len());
-    let done = in_parallel(&jobs, &progress, |(scheme, seed)| {
-        let failed = |error| format!("{} with seed {seed}: {error}", scheme.name());
-        run(parameters, *scheme, *seed).map_err(failed)
-    });
-    progress.finish_and_clear();
-    let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
-    let per_scheme = outcomes.chunks(parameters.seeds.max(1) as usize);
-    let results: Vec<(Scheme, &[Outcome])> = schemes.into_iter().zip(per_scheme).collect();
-    report(parameters, &jobs, &outcomes, &results)
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::endpoints(self.nodes, self.degree)?;
+        limits::within("transactions", self.transactions, 1..=usize::MAX)?;
+        limits::known(self.nodes, self.transactions, "transactions")?;
+        limits::every_ms(self.every_ms)?;
+        limits::within("spies", self.spies, 0.0..=1.0)?;
+        limits::within("fluff-percent", self.fluff_percent, 0..=100)?;
+        match self.spies_among() < self.nodes {
+            true => Ok(()),
+            false => Err(format!("--spies {}: nobody would be honest", self.spies)),
+        }
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, degree, transactions, seeds, seed, spies, .. } = self;
+        format!(
+            "sim experiment dandelion: seeds {seed} to {}, {nodes} nodes that dial {degree} \
+             others each, {transactions} transactions of {BYTES} bytes, one in {} ms, {} % spies, \
+             stems end in {} % of the cases, links log-normal around 50 ms",
+            seed + seeds - 1,
+            self.every_ms,
+            100.0 * spies,
+            self.fluff_percent,
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let schemes = match self.scheme {
+            Scheme::All => Scheme::EACH.to_vec(),
+            one => vec![one],
+        };
+        let seeds = seeds(self.seed, self.seeds);
+        let of_scheme = |scheme: &Scheme| {
+            let scheme = *scheme;
+            seeds.clone().map(move |seed| (scheme, seed))
+        };
+        let jobs: Vec<(Scheme, u64)> = schemes.iter().flat_map(of_scheme).collect();
+        let progress = bar(jobs.len());
+        let done = in_parallel(&jobs, &progress, |(scheme, seed)| {
+            let failed = |error| format!("{} with seed {seed}: {error}", scheme.name());
+            run(self, *scheme, *seed).map_err(failed)
+        });
+        progress.finish_and_clear();
+        let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
+        let per_scheme = outcomes.chunks(self.seeds as usize);
+        let results: Vec<(Scheme, &[Outcome])> = schemes.into_iter().zip(per_scheme).collect();
+        report(&jobs, &outcomes, &results)
+    }
 }
 
 fn report(
-    parameters: &Parameters,
     jobs: &[(Scheme, u64)],
     outcomes: &[Outcome],
     results: &[(Scheme, &[Outcome])],
 ) -> Result<Report, String> {
-    let Parameters { nodes, degree, transactions, seeds, seed, spies, .. } = parameters;
-    let mut text = format!(
-        "sim experiment dandelion: seeds {seed} to {}, {nodes} nodes that dial {degree} others \
-         each, {transactions} transactions of {BYTES} bytes, one in {} ms, {:.0} % spies, stems \
-         end in {} % of the cases, links log-normal around 50 ms\n\n",
-        seed + seeds - 1,
-        parameters.every_ms,
-        100.0 * spies,
-        parameters.fluff_percent,
-    );
-    text += &summary(results).text();
-    let (holds, verdict) = verdict(results);
-    let _ = write!(text, "\nverdict: {verdict}\n");
-    let (csv, svg) = (parameters.out.join("dandelion.csv"), parameters.out.join("dandelion.svg"));
-    each_run(jobs, outcomes).write(&csv)?;
     let chart = Chart {
         title: "How often the first spy names who made a transaction",
         x_name: "scheme",
         y_name: "share of transactions, or of nodes",
+        most: Some(1.0),
     };
     let groups: Vec<_> = results
         .iter()
@@ -269,8 +290,11 @@ fn report(
             (scheme.name().to_owned(), vec![recall, precision])
         })
         .collect();
-    chart.bars(&svg, &["recall", "precision"], &groups)?;
-    Ok(Report { text, holds, files: vec![csv, svg] })
+    let files = vec![
+        ("dandelion.csv".to_owned(), each_run(jobs, outcomes).csv()),
+        ("dandelion.svg".to_owned(), chart.bars(&["recall", "precision"], &groups)?),
+    ];
+    Ok(Report { text: summary(results).text(), verdicts: verdict(results), files })
 }
 
 fn estimate(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> Estimate {
@@ -283,10 +307,10 @@ type Figure = (&'static str, usize, fn(&Outcome) -> f64);
 const FIGURES: &[Figure] = &[
     ("recall", 3, |one| one.guess.recall),
     ("precision", 3, |one| one.guess.precision),
-    ("50 % of nodes, median s", 2, |one| one.half_ms / 1e3),
-    ("p95", 2, |one| one.half_p95_ms / 1e3),
-    ("99 % of nodes, median s", 2, |one| one.most_ms / 1e3),
-    ("p95 ", 2, |one| one.most_p95_ms / 1e3),
+    ("50 % of nodes median s", 2, |one| one.half_ms / 1e3),
+    ("50 % of nodes p95", 2, |one| one.half_p95_ms / 1e3),
+    ("99 % of nodes median s", 2, |one| one.most_ms / 1e3),
+    ("99 % of nodes p95", 2, |one| one.most_p95_ms / 1e3),
     ("stem hops", 1, |one| one.hops),
     ("frames a node", 2, |one| one.frames),
     ("kB a node", 2, |one| one.bytes / 1e3),
@@ -297,11 +321,8 @@ fn summary(results: &[(Scheme, &[Outcome])]) -> Table {
         std::iter::once("scheme").chain(FIGURES.iter().map(|(name, ..)| *name)).collect();
     let mut table = Table::new(&names);
     for (scheme, outcomes) in results {
-        let cells = FIGURES.iter().map(|(_, digits, figure)| {
-            let estimate = estimate(outcomes, figure);
-            format!("{:.digits$} ±{:.digits$}", estimate.mean, estimate.margin)
-        });
-        table.push(std::iter::once(scheme.name().to_owned()).chain(cells).collect());
+        let mean = |(_, digits, figure): &Figure| Cell::Mean(estimate(outcomes, figure), *digits);
+        table.push(std::iter::once(scheme.name().into()).chain(FIGURES.iter().map(mean)).collect());
     }
     table
 }
@@ -343,23 +364,24 @@ fn each_run(jobs: &[(Scheme, u64)], outcomes: &[Outcome]) -> Table {
     table
 }
 
-fn verdict(results: &[(Scheme, &[Outcome])]) -> (bool, String) {
+fn verdict(results: &[(Scheme, &[Outcome])]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let recall = |wanted: Scheme| {
         let found = results.iter().find(|(scheme, _)| *scheme == wanted)?;
         Some(estimate(found.1, |one| one.guess.recall))
     };
     let (Some(hidden), Some(plain)) = (recall(Scheme::PlusPlus), recall(Scheme::Flood)) else {
-        return (true, "none: it takes plus-plus and flood together".to_owned());
+        verdicts.note("none: it takes plus-plus and flood together".to_owned());
+        return verdicts;
     };
-    let holds = hidden.high() <= RECALL_MAX && hidden.high() < plain.low() / 2.0;
-    let text = format!(
-        "{}: recall of plus-plus {:.3} ±{:.3}, wanted at most {RECALL_MAX} and below half of \
-         flood's {:.3} ±{:.3}, with the intervals on the safe side",
-        if holds { "holds" } else { "DOES NOT HOLD" },
-        hidden.mean,
-        hidden.margin,
-        plain.mean,
-        plain.margin,
+    let highest = hidden.high().zip(plain.low());
+    let holds = highest.map(|(high, low)| high <= RECALL_MAX && high < low / 2.0);
+    let line = format!(
+        "recall of plus-plus {}, wanted at most {RECALL_MAX} and below half of flood's {}, with \
+         the intervals on the safe side",
+        hidden.text(3),
+        plain.text(3),
     );
-    (holds, text)
+    verdicts.judge_intervals(holds, line);
+    verdicts
 }

@@ -1,14 +1,14 @@
 //! Whether dead nodes vanish from an overlay, and whether the rest holds together.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::overlay::{CYCLE, Rules, Setting, Start, some_of};
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
 use crate::dice::rng;
+use crate::list::List;
 use crate::plot::{Band, Chart};
 use crate::runs::Table;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, beside, number};
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,11 +16,11 @@ pub struct Parameters {
     /// How many nodes there are.
     #[arg(long, default_value_t = 1_000)]
     pub nodes: usize,
-    /// Shares of the nodes that are killed at once, in percent.
-    #[arg(long, value_delimiter = ',', default_values_t = [50, 80, 90, 95])]
-    pub kill: Vec<u8>,
-    /// Overlays, by their names in the table without commas; all unless there is one.
-    #[arg(long)]
+    /// Shares of the nodes that are killed at once, in percent, separated by commas.
+    #[arg(long, value_name = "N,N,..", default_value_t = [50, 80, 90, 95].into())]
+    pub kill: List<u8>,
+    /// Overlays, by their names in the table, separated by commas; all unless there is one.
+    #[arg(long, value_delimiter = ',')]
     pub overlay: Vec<String>,
     /// Cycles of ten seconds that are watched.
     #[arg(long, default_value_t = 100)]
@@ -83,7 +83,7 @@ fn settings() -> Vec<Setting> {
     let mut all = Setting::all();
     all.retain(|setting| setting.name != "plain-stalest");
     for (name, deleting) in
-        [("one-way", "one-way, deleting"), ("one-heartbeat", "one-heartbeat, deleting")]
+        [("one-way", "one-way deleting"), ("one-heartbeat", "one-heartbeat deleting")]
     {
         let Rules::Sampling(rules) = Setting::named(name).rules else { continue };
         let rules = peer::overlay::SamplingRules { forgets: true, ..rules };
@@ -92,12 +92,16 @@ fn settings() -> Vec<Setting> {
     all
 }
 
+/// How many of the nodes such a share is.
+const fn dead_among(nodes: usize, percent: u8) -> usize {
+    nodes * percent as usize / 100
+}
+
 fn run(setting: &Setting, kill: u8, parameters: &Parameters, seed: u64) -> Outcome {
     let Parameters { nodes, cycles, .. } = *parameters;
     let mut crowd = setting.crowd(nodes, Start::Random, None, seed);
     crowd.cycles(WARM_UP);
-    let count = nodes * usize::from(kill.min(99)) / 100;
-    crowd.kill(&some_of(nodes, count, &mut rng(seed).fork("dead")));
+    crowd.kill(&some_of(nodes, dead_among(nodes, kill), &mut rng(seed).fork("dead")));
     let mut outcome = Outcome { dead: Vec::new(), giant: Vec::new() };
     for cycle in 0..=cycles {
         let graph = crowd.graph();
@@ -110,61 +114,82 @@ fn run(setting: &Setting, kill: u8, parameters: &Parameters, seed: u64) -> Outco
     outcome
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let asked = &parameters.overlay;
-    let mut settings = settings();
-    settings.retain(|one| asked.is_empty() || asked.contains(&one.name.replace(',', "")));
-    if settings.is_empty() {
-        return Err(format!("no overlay is called {}", asked.join(" or ")));
+impl Parameters {
+    /// Those that are asked for.
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings = settings();
+        let is_asked =
+            |one: &Setting| self.overlay.is_empty() || self.overlay.iter().any(|n| n == one.name);
+        settings.retain(is_asked);
+        settings
     }
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let cases = pairs(&settings, &parameters.kill);
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |(setting, kill), seed| run(setting, *kill, parameters, seed),
-    );
-    let case =
-        |((setting, kill), runs): ((&Setting, _), _)| Case { setting: setting.clone(), kill, runs };
-    let cases: Vec<_> = done.into_iter().map(case).collect();
-    report(parameters, &cases)
+}
+
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::machines(self.nodes)?;
+        limits::cycles("cycles", self.cycles)?;
+        limits::all_within("kill", &self.kill, 1..=99)?;
+        let none = |kill: &&u8| dead_among(self.nodes, **kill) == 0;
+        if let Some(kill) = self.kill.iter().find(none) {
+            return Err(format!("--kill {kill}: of {} nodes that is none", self.nodes));
+        }
+        let all: Vec<&str> = settings().iter().map(|setting| setting.name).collect();
+        match self.overlay.iter().find(|name| !all.contains(&name.as_str())) {
+            Some(name) => Err(format!("no overlay is called {name}: {}", all.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, cycles, seeds, seed, kill, .. } = self;
+        format!(
+            "sim experiment death: seeds {seed} to {}, {nodes} nodes of which {kill} % die, \
+             {cycles} cycles of {} s after that",
+            seed + seeds - 1,
+            CYCLE.as_secs(),
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let settings = self.settings();
+        let done = each_case(
+            pairs(&settings, &self.kill),
+            |_| seeds(self.seed, self.seeds),
+            |(setting, kill), seed| run(setting, *kill, self, seed),
+        );
+        let case = |((setting, kill), runs): ((&Setting, _), _)| Case {
+            setting: setting.clone(),
+            kill,
+            runs,
+        };
+        let cases: Vec<_> = done.into_iter().map(case).collect();
+        report(self, &cases)
+    }
 }
 
 fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
-    let Parameters { nodes, cycles, seeds, seed, .. } = parameters;
     let table = table(cases);
-    let mut text = format!(
-        "sim experiment death: seeds {seed} to {}, {nodes} nodes, {cycles} cycles of {} s after \
-         the kill\n\n{}\n",
-        seed + seeds.max(&1) - 1,
-        CYCLE.as_secs(),
-        table.text(),
-    );
-    let (holds, verdict) = verdict(cases);
-    text += &verdict;
-    let csv = parameters.out.join("death.csv");
-    table.write(&csv)?;
-    let mut files = vec![csv];
+    let mut files = vec![("death.csv".to_owned(), table.csv())];
     for (name, title, kill, figure) in [
         (
-            "death-entries",
+            "death-entries.svg",
             "Dead entries in the lists of the living, after half of the nodes died at once",
             50,
             (|one: &Outcome, cycle: usize| 100.0 * one.dead[cycle]) as fn(&Outcome, usize) -> f64,
         ),
         (
-            "death-pieces",
+            "death-pieces.svg",
             "Living nodes in the largest piece, after nine of ten died at once",
             90,
             |one, cycle| 100.0 * one.giant[cycle],
         ),
     ] {
-        let path = parameters.out.join(format!("{name}.svg"));
         let bands: Vec<Band> = cases
             .iter()
             .filter(|case| case.kill == kill)
@@ -178,47 +203,45 @@ fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
             .collect();
         if !bands.is_empty() {
             let (x_name, y_name) = ("cycles of 10 s after the kill", "percent");
-            Chart { title, x_name, y_name }.lines(&path, &bands)?;
-            files.push(path);
+            let chart = Chart { title, x_name, y_name, most: Some(100.0) };
+            files.push((name.to_owned(), chart.lines(&bands)?));
         }
     }
-    Ok(Report { text, holds, files })
+    Ok(Report { text: table.text(), verdicts: verdict(cases), files })
 }
 
 fn table(cases: &[Case]) -> Table {
     let mut table = Table::new(&[
         "overlay",
         "killed %",
-        "half-life, cycles",
-        "below 1 %, cycles",
+        "half-life cycles",
+        "below 1 % cycles",
         "dead at the end %",
         "largest piece % at once",
-        "after 5",
-        "at the end",
+        "largest after 5",
+        "largest at the end",
         "runs whole at once",
-        "after 5",
-        "at the end",
+        "whole after 5",
+        "whole at the end",
         "of",
     ]);
     for case in cases {
-        let cell = |figure: &dyn Fn(&Outcome) -> f64| {
-            let estimate = case.estimate(figure);
-            if estimate.mean.is_finite() { format!("{:.1}", estimate.mean) } else { "-".into() }
-        };
+        let cell = |figure: &dyn Fn(&Outcome) -> f64| number(case.estimate(figure).mean, 1);
         let gone = |one: &Outcome| one.until(0.01).map_or(f64::INFINITY, |cycles| cycles as f64);
         let last = case.runs[0].giant.len() - 1;
+        let is_soon = |of: String| if last < SOON { "-".to_owned() } else { of };
         let soon = SOON.min(last);
         table.push(vec![
-            case.setting.name.replace(',', ""),
+            case.setting.name.to_owned(),
             case.kill.to_string(),
             cell(&Outcome::half_life),
             cell(&gone),
             cell(&|one| 100.0 * one.dead[last]),
             cell(&|one| 100.0 * one.giant[0]),
-            cell(&|one| 100.0 * one.giant[soon]),
+            is_soon(cell(&|one| 100.0 * one.giant[soon])),
             cell(&|one| 100.0 * one.giant[last]),
             case.whole(0, 1.0).to_string(),
-            case.whole(soon, 1.0).to_string(),
+            is_soon(case.whole(soon, 1.0).to_string()),
             case.whole(last, 1.0).to_string(),
             case.runs.len().to_string(),
         ]);
@@ -228,47 +251,55 @@ fn table(cases: &[Case]) -> Table {
 
 /// Half dead: the lists forget soon and hold together at once. Nine of ten dead: HyParView with
 /// samplers mends itself.
-fn verdict(cases: &[Case]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
-    let mut judge = |holds: bool, line: String| {
-        all &= holds;
-        let said = if holds { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+fn verdict(cases: &[Case]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     for case in cases {
         let name = case.setting.name;
         let last = case.runs[0].giant.len() - 1;
         let half_life = case.estimate(Outcome::half_life).mean;
+        let mut forgets = |most: f64| {
+            let found = match half_life.is_finite() {
+                true => format!("{} cycles", beside(half_life, most, 1)),
+                false => "longer than some run".to_owned(),
+            };
+            let line = format!("50 %, {name}: half-life {found}, at most {most}");
+            verdicts.judge(half_life <= most, line);
+        };
         match (case.kill, name) {
             (50, "hyparview" | "hyparview+8") => {
-                judge(half_life <= 2.0, format!("50 %, {name}: half-life {half_life:.1} <= 2"));
+                forgets(2.0);
                 if name == "hyparview+8" {
-                    let soon = case.estimate(|one| one.giant[SOON.min(last)]).mean;
-                    let line = format!("50 %, {name}: largest piece {soon:.4} >= 0.999 after 5");
-                    judge(soon >= 0.999, line);
+                    let line = format!("50 %, {name}: largest piece after {SOON} cycles");
+                    largest(&mut verdicts, case, line, 0.999, true);
                 }
             }
             (50, _) => {
-                let most = if name == "cyclon" { 20.0 } else { 5.0 };
-                judge(
-                    half_life <= most,
-                    format!("50 %, {name}: half-life {half_life:.1} <= {most}"),
-                );
-                let giant = case.estimate(|one| one.giant[0]).mean;
-                judge(giant >= 0.9999, format!("50 %, {name}: in one piece at once, {giant:.4}"));
+                forgets(if name == "cyclon" { 20.0 } else { 5.0 });
+                let (giant, least) = (case.estimate(|one| one.giant[0]).mean, 0.9999);
+                let found = beside(giant, least, 4);
+                let line = format!("50 %, {name}: largest piece at once {found}, at least {least}");
+                verdicts.judge(giant >= least, line);
             }
             (90, "hyparview+8") => {
-                let soon = case.estimate(|one| one.giant[SOON.min(last)]).mean;
-                let whole = case.whole(last, 1.0);
+                let (whole, runs) = (case.whole(last, 1.0), case.runs.len());
                 let line = format!(
-                    "90 %, {name}: largest piece {soon:.4} >= 0.99 after 5, whole at the end in \
-                     {whole} of {} runs, wanted 5 of 6",
-                    case.runs.len()
+                    "90 %, {name}: whole at the end in {whole} of {runs} runs, wanted 5 of 6; \
+                     largest piece after {SOON} cycles"
                 );
-                judge(soon >= 0.99 && whole * 6 >= case.runs.len() * 5, line);
+                largest(&mut verdicts, case, line, 0.99, whole * 6 >= runs * 5);
             }
             _ => {}
         }
     }
-    (all, text)
+    verdicts
+}
+
+/// Whether the largest piece is so large soon, and what else is wanted holds.
+fn largest(verdicts: &mut Verdicts, case: &Case, line: String, least: f64, holds: bool) {
+    if case.runs[0].giant.len() <= SOON {
+        return verdicts.untold(format!("{line}: fewer were watched"));
+    }
+    let soon = case.estimate(|one| one.giant[SOON]).mean;
+    let line = format!("{line} {}, at least {least}", beside(soon, least, 4));
+    verdicts.judge(holds && soon >= least, line);
 }

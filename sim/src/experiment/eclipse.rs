@@ -2,19 +2,19 @@
 
 mod liar;
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peer::Locality;
 use peer::overlay::{Sampling, SamplingRules};
 
 use super::overlay::{CYCLE, rng_of};
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
 use crate::dice::rng;
+use crate::list::List;
 use crate::machines::{Addresses, Crowd};
 use crate::plot::{Band, Chart};
 use crate::runs::Table;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, beside, number};
 use liar::{Liar, Node};
 
 /// What is asked.
@@ -23,9 +23,9 @@ pub struct Parameters {
     /// How many nodes there are, the liars included.
     #[arg(long, default_value_t = 500)]
     pub nodes: usize,
-    /// Shares of the nodes that are liars, in percent.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10])]
-    pub liars: Vec<u8>,
+    /// Shares of the nodes that are liars, in percent, separated by commas.
+    #[arg(long, value_name = "N,N,..", default_value_t = [1, 5, 10].into())]
+    pub liars: List<u8>,
     /// Groups of addresses (IPv4 /16) that the liars have; 0: one each, the worst case.
     #[arg(long, default_value_t = 0)]
     pub liar_groups: usize,
@@ -85,15 +85,35 @@ struct Outcome {
     filled: f64,
 }
 
+/// Most percent of liars: beyond, hardly anybody is left to be lied to.
+const LIARS_MAX: u8 = 90;
+
+/// The share of liars, in percent, that is drawn, and by which unprotected lists fall.
+const DRAWN: u8 = 5;
+
+/// The cycle by which they do.
+const FALLEN_BY: usize = 10;
+
+/// Most groups of addresses of liars: the second bytes that there are.
+const GROUPS: usize = 256;
+
+/// Most calls of a liar in a cycle: one in ten milliseconds.
+const CALLS_MAX: u32 = 1_000;
+
+/// How many of the nodes such a share is.
+const fn liars_among(nodes: usize, percent: u8) -> usize {
+    nodes * percent as usize / 100
+}
+
 /// Contacts of an honest node: drawn from all, liars included.
 const CONTACTS: usize = 20;
 
 fn run(setting: &Setting, liars: u8, parameters: &Parameters, seed: u64) -> Outcome {
     let nodes = parameters.nodes;
-    let honest = nodes - (nodes * usize::from(liars.min(90)) / 100).max(1);
+    let honest = nodes - liars_among(nodes, liars);
     let groups = match parameters.liar_groups {
-        0 => (nodes - honest).min(256),
-        groups => groups.min(256),
+        0 => (nodes - honest).min(GROUPS),
+        groups => groups,
     };
     let addresses = Addresses::with_liars(honest, groups);
     let dice = rng(seed);
@@ -109,12 +129,12 @@ fn run(setting: &Setting, liars: u8, parameters: &Parameters, seed: u64) -> Outc
             crowd.add(Node::Honest(Box::new(machine)), &contacts);
         } else {
             let victims: Vec<usize> = (0..honest).collect();
-            let wait = CYCLE / parameters.calls.max(1);
+            let wait = CYCLE / parameters.calls;
             crowd.add(Node::Liar(Box::new(Liar::new(crew.clone(), wait, rng))), &victims);
         }
     }
     let mut outcome = Outcome { lies: Vec::new(), eclipsed: 0, filled: 0.0 };
-    for _ in 0..parameters.cycles.max(1) {
+    for _ in 0..parameters.cycles {
         crowd.run(CYCLE);
         let views = crowd.views();
         let is_liar = |node: &&u32| **node as usize >= honest;
@@ -137,123 +157,137 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// After so many cycles.
-    fn lies(&self, cycle: usize) -> Estimate {
-        let at = |run: &Outcome| run.lies[cycle.clamp(1, run.lies.len()) - 1];
-        Estimate::of(&self.runs.iter().map(at).collect::<Vec<_>>())
+    /// After so many cycles, one or more; `None`: fewer were watched.
+    fn lies(&self, cycle: usize) -> Option<Estimate> {
+        let lies: Option<Vec<f64>> =
+            self.runs.iter().map(|run| run.lies.get(cycle - 1).copied()).collect();
+        lies.map(|lies| Estimate::of(&lies))
     }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let settings = settings();
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let cases = pairs(&settings, &parameters.liars);
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |(setting, liars), seed| run(setting, *liars, parameters, seed),
-    );
-    let case = |((setting, liars), runs)| Case { setting, liars, runs };
-    let cases: Vec<_> = done.into_iter().map(case).collect();
-    report(parameters, &cases)
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::machines(self.nodes)?;
+        limits::cycles("cycles", self.cycles)?;
+        limits::all_within("liars", &self.liars, 1..=LIARS_MAX)?;
+        limits::within("liar-groups", self.liar_groups, 0..=GROUPS)?;
+        limits::within("calls", self.calls, 1..=CALLS_MAX)?;
+        for percent in self.liars.iter() {
+            let liars = liars_among(self.nodes, *percent);
+            if liars == 0 {
+                return Err(format!("--liars {percent}: of {} nodes that is none", self.nodes));
+            }
+            // Each of them knows everybody.
+            limits::known(self.nodes, liars, "liars")?;
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, liars, cycles, seeds, seed, calls, liar_groups, .. } = self;
+        format!(
+            "sim experiment eclipse: seeds {seed} to {}, {nodes} nodes of which {liars} % are \
+             liars who call {calls} times a cycle of {} s, {}, {cycles} cycles",
+            seed + seeds - 1,
+            CYCLE.as_secs(),
+            match liar_groups {
+                0 => format!("each in a group of its own ({GROUPS} at most)"),
+                groups => format!("in {groups} groups"),
+            },
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let settings = settings();
+        let done = each_case(
+            pairs(&settings, &self.liars),
+            |_| seeds(self.seed, self.seeds),
+            |(setting, liars), seed| run(setting, *liars, self, seed),
+        );
+        let case = |((setting, liars), runs)| Case { setting, liars, runs };
+        let cases: Vec<_> = done.into_iter().map(case).collect();
+        let table = table(&cases);
+        let mut files = vec![("eclipse.csv".to_owned(), table.csv())];
+        if self.liars.contains(&DRAWN) {
+            files.push(("eclipse.svg".to_owned(), chart(&cases, self.cycles)?));
+        }
+        Ok(Report { text: table.text(), verdicts: verdict(&cases), files })
+    }
 }
 
 /// Cycles that the table tells of.
 const TOLD: [usize; 6] = [5, 10, 20, 50, 100, 200];
 
-fn report(parameters: &Parameters, cases: &[Case<'_>]) -> Result<Report, String> {
-    let Parameters { nodes, seeds, seed, calls, liar_groups, .. } = parameters;
-    let told: Vec<String> = TOLD.iter().map(|cycle| format!("after {cycle} %")).collect();
+fn table(cases: &[Case<'_>]) -> Table {
+    let told = TOLD.map(|cycle| format!("% after {cycle} cycles"));
     let names = ["overlay", "liars %"].into_iter().chain(told.iter().map(String::as_str));
     let names: Vec<&str> = names.chain(["eclipsed nodes", "places filled %"]).collect();
     let mut table = Table::new(&names);
     for case in cases {
         let mut row = vec![case.setting.name.to_owned(), case.liars.to_string()];
-        row.extend(TOLD.map(|cycle| format!("{:.1}", 100.0 * case.lies(cycle).mean)));
+        let lies = |cycle| case.lies(cycle).map_or(f64::NAN, |lies| 100.0 * lies.mean);
+        row.extend(TOLD.map(|cycle| number(lies(cycle), 1)));
         let mean = |figure: fn(&Outcome) -> f64| {
             let runs: Vec<f64> = case.runs.iter().map(figure).collect();
-            format!("{:.1}", Estimate::of(&runs).mean)
+            number(Estimate::of(&runs).mean, 1)
         };
         row.extend([mean(|one| one.eclipsed as f64), mean(|one| 100.0 * one.filled)]);
         table.push(row);
     }
-    let mut text = format!(
-        "sim experiment eclipse: seeds {seed} to {}, {nodes} nodes, liars who call {calls} times a \
-         cycle of {} s, {}\n\n{}\n",
-        seed + seeds.max(&1) - 1,
-        CYCLE.as_secs(),
-        match liar_groups {
-            0 => "each in a group of its own".to_owned(),
-            groups => format!("in {groups} groups"),
-        },
-        table.text(),
-    );
-    let (holds, verdict) = verdict(cases);
-    text += &verdict;
-    let [csv, svg] = ["eclipse.csv", "eclipse.svg"].map(|name| parameters.out.join(name));
-    table.write(&csv)?;
-    chart(cases, parameters.cycles, &svg)?;
-    Ok(Report { text, holds, files: vec![csv, svg] })
+    table
 }
 
-fn chart(cases: &[Case<'_>], cycles: u32, path: &std::path::Path) -> Result<(), String> {
+fn chart(cases: &[Case<'_>], cycles: u32) -> Result<String, String> {
     let bands: Vec<Band> = cases
         .iter()
-        .filter(|case| case.liars == 5)
+        .filter(|case| case.liars == DRAWN)
         .map(|case| {
             let at = |cycle: u32| {
-                let Estimate { mean, margin } = case.lies(cycle as usize);
-                (f64::from(cycle), Estimate { mean: 100.0 * mean, margin: 100.0 * margin })
+                case.lies(cycle as usize).map(|lies| (f64::from(cycle), lies.times(100.0)))
             };
             let step = (cycles as usize / 40).max(1);
-            let points = (1..=cycles).step_by(step).map(at).collect();
+            let points = (1..=cycles).step_by(step).filter_map(at).collect();
             Band { name: case.setting.name.to_owned(), points }
         })
         .collect();
-    let chart = Chart {
-        title: "Places of honest views that liars have, who are 5 % of the nodes",
-        x_name: "cycles of 10 s",
-        y_name: "percent of all entries",
-    };
-    chart.lines(path, &bands)
+    let title = format!("Places of honest views that liars have, who are {DRAWN} % of the nodes");
+    let (x_name, y_name) = ("cycles of 10 s", "percent of all entries");
+    Chart { title: &title, x_name, y_name, most: Some(100.0) }.lines(&bands)
 }
 
 /// Lists as they are fall to one liar in twenty; hardened ones give at most twice the liars' share.
-fn verdict(cases: &[Case<'_>]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
-    let mut judge = |holds: bool, line: String| {
-        all &= holds;
-        let said = if holds { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+fn verdict(cases: &[Case<'_>]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     for case in cases {
         let (name, liars) = (case.setting.name, case.liars);
         if case.setting.is_hardened {
-            let most = 2.0 * f64::from(liars) / 100.0;
-            let found = case.lies(usize::MAX);
+            let most = 2.0 * f64::from(liars);
+            let Some(found) = case.lies(case.runs[0].lies.len()) else { continue };
+            let found = found.times(100.0);
             let eclipsed: usize = case.runs.iter().map(|run| run.eclipsed).sum();
             let line = format!(
-                "{name}, {liars} % liars: {:.1} ±{:.1} % of the places, wanted at most {:.0} %; \
+                "{name}, {liars} % liars: {} ±{} % of the places, wanted at most {most} %; \
                  {eclipsed} eclipsed nodes, wanted none",
-                100.0 * found.mean,
-                100.0 * found.margin,
-                100.0 * most
+                beside(found.mean, most, 1),
+                found.margin_text(1),
             );
-            judge(found.mean <= most && eclipsed == 0, line);
-        } else if liars == 5 && matches!(name, "one-heartbeat" | "newscast") {
-            let found = case.lies(10).mean;
-            let line = format!(
-                "{name}, 5 % liars, unprotected: {:.0} % of the places by cycle 10, at least 95 % \
-                 expected",
-                100.0 * found
-            );
-            judge(found >= 0.95, line);
+            verdicts.judge(found.mean <= most && eclipsed == 0, line);
+        } else if liars == DRAWN && matches!(name, "one-heartbeat" | "newscast") {
+            let line = format!("{name}, {liars} % liars, unprotected, by cycle {FALLEN_BY}");
+            let Some(found) = case.lies(FALLEN_BY) else {
+                verdicts.untold(format!("{line}: fewer were watched"));
+                continue;
+            };
+            let (found, least) = (100.0 * found.mean, 95.0);
+            let told = beside(found, least, 0);
+            let line = format!("{line}: {told} % of the places, at least {least} % expected");
+            verdicts.judge(found >= least, line);
         }
     }
-    (all, text)
+    verdicts
 }

@@ -2,34 +2,35 @@
 //!
 //! On the model of `rumour.rs`, not on the protocol's machines.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::log_or_loglog::{Figure, SMALL, TIMES, seeds};
-use super::{Report, each_case, pairs};
+use super::log_or_loglog::{Figure, SMALL, TIMES, check, runs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
 use crate::dice::rng;
+use crate::list::List;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Course, Ground, ROUNDS_MAX, Rules, spread};
 use crate::runs::Table;
 use crate::squaring::{Squaring, slope, triples};
-use crate::stats::{Estimate, quantile};
+use crate::stats::{Estimate, number, quantile};
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Parameters {
-    /// Numbers of nodes; one must have its square and its fourth power among them.
+    /// Numbers of nodes, separated by commas; one must have its square and its fourth power among
+    /// them.
     #[arg(
         long,
-        value_delimiter = ',',
-        default_values_t = [16, 256, 1_024, 4_096, 16_384, 65_536]
+        value_name = "N,N,..",
+        default_value_t = [16, 256, 1_024, 4_096, 16_384, 65_536].into()
     )]
-    pub nodes: Vec<u32>,
-    /// Density exponents of the degrees, more than 2.
-    #[arg(long, value_delimiter = ',', default_values_t = [2.2, 2.5, 2.8, 3.5])]
-    pub exponents: Vec<f64>,
-    /// Calls that a node answers in a round; 0 for any number.
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 256, 64, 16])]
-    pub caps: Vec<u32>,
+    pub nodes: List<u32>,
+    /// Density exponents of the degrees, more than 2, separated by commas.
+    #[arg(long, value_name = "X,X,..", default_value_t = [2.2, 2.5, 2.8, 3.5].into())]
+    pub exponents: List<f64>,
+    /// Calls that a node answers in a round, separated by commas; 0 for any number.
+    #[arg(long, value_name = "N,N,..", default_value_t = [0, 256, 64, 16].into())]
+    pub caps: List<u32>,
     /// Runs of each number of nodes up to 1,024.
     #[arg(long, default_value_t = 200)]
     pub seeds: u64,
@@ -90,38 +91,53 @@ fn run(exponent: Option<f64>, nodes: u32, caps: &[u32], seed: u64) -> Vec<Course
     caps.iter().map(course).collect()
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing, or that there are no sizes to compare.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let Parameters { nodes, exponents, caps, seed, seeds: small, seeds_large, .. } = parameters;
-    if triples(nodes).is_empty() || nodes.iter().any(|nodes| !(16..=1 << 22).contains(nodes)) {
-        return Err("give --nodes from 16 to 2^22, one with its square and fourth power".into());
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        check(&self.nodes, 1 << 22, self.seed, [self.seeds, self.seeds_large])?;
+        limits::all_within("exponents", &self.exponents, 2.05..=9.0)
     }
-    if caps.is_empty() || exponents.iter().any(|exponent| !(2.05..=9.0).contains(exponent)) {
-        return Err("give --caps, and --exponents from 2.05 to 9".into());
+
+    fn head(&self) -> String {
+        let Self { nodes, exponents, caps, seed, seeds, seeds_large, .. } = self;
+        format!(
+            "sim experiment hubs: a model in rounds; {nodes} nodes, exponents {exponents}, \
+             {caps} answers at most, {seeds} seeds from {seed}, {seeds_large} above {SMALL} nodes; \
+             given up after {ROUNDS_MAX} rounds"
+        )
     }
-    let seeds = |nodes| seeds(nodes, *seed, *small, *seeds_large);
-    let graphs: Vec<Option<f64>> =
-        std::iter::once(None).chain(exponents.iter().copied().map(Some)).collect();
-    let done = each_case(
-        pairs(&graphs, nodes),
-        |(_, nodes)| seeds(*nodes),
-        |case, seed| {
-            let (exponent, nodes) = case;
-            run(**exponent, *nodes, caps, seed)
-        },
-    );
-    let mut cases = Vec::new();
-    for ((exponent, nodes), runs) in done {
-        for (place, cap) in caps.iter().enumerate() {
-            let runs = runs.iter().map(|courses: &Vec<Course>| courses[place]).collect();
-            cases.push(Case { exponent: *exponent, nodes, cap: *cap, runs });
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let graphs: Vec<Option<f64>> =
+            std::iter::once(None).chain(self.exponents.iter().copied().map(Some)).collect();
+        let done = each_case(
+            pairs(&graphs, &self.nodes),
+            |(_, nodes)| seeds(self.seed, runs(*nodes, self.seeds, self.seeds_large)),
+            |(exponent, nodes), seed| run(**exponent, *nodes, &self.caps, seed),
+        );
+        let mut cases = Vec::new();
+        for ((exponent, nodes), runs) in done {
+            for (place, cap) in self.caps.iter().enumerate() {
+                let runs = runs.iter().map(|courses: &Vec<Course>| courses[place]).collect();
+                cases.push(Case { exponent: *exponent, nodes, cap: *cap, runs });
+            }
         }
+        let rows = squarings(self, &cases);
+        let (rounds, squares) = (rounds_table(&cases), squares_table(&cases, &rows));
+        let [spread, load, caps] = charts(&cases)?;
+        let files = vec![
+            ("hubs.csv".to_owned(), rounds.csv()),
+            ("hubs-squares.csv".to_owned(), squares.csv()),
+            ("hubs.svg".to_owned(), spread),
+            ("hubs-load.svg".to_owned(), load),
+            ("hubs-caps.svg".to_owned(), caps),
+        ];
+        let text = format!("{}\n{}", rounds.text(), squares.text());
+        Ok(Report { text, verdicts: verdict(&cases, &rows), files })
     }
-    report(parameters, &cases)
 }
 
 /// A quotient of one graph without caps.
@@ -172,26 +188,6 @@ fn load(case: &Case) -> Estimate {
     Estimate::of(&case.of(|one| one.load.max(1.0).log2()))
 }
 
-fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
-    let Parameters { seed, seeds, seeds_large, out, .. } = parameters;
-    let rows = squarings(parameters, cases);
-    let (rounds, squares) = (rounds_table(cases), squares_table(cases, &rows));
-    let mut text = format!(
-        "sim experiment hubs: a model in rounds; {seeds} seeds from {seed}, {seeds_large} above \
-         {SMALL} nodes; given up after {ROUNDS_MAX} rounds\n\n{}\n{}\n",
-        rounds.text(),
-        squares.text(),
-    );
-    let (holds, verdict) = verdict(cases, &rows);
-    text += &verdict;
-    let names = ["hubs.csv", "hubs-squares.csv", "hubs.svg", "hubs-load.svg", "hubs-caps.svg"];
-    let files = names.map(|name| out.join(name));
-    rounds.write(&files[0])?;
-    squares.write(&files[1])?;
-    charts(cases, [&files[2], &files[3], &files[4]])?;
-    Ok(Report { text, holds, files: files.to_vec() })
-}
-
 fn rounds_table(cases: &[Case]) -> Table {
     let mut table = Table::new(&[
         "graph",
@@ -199,11 +195,11 @@ fn rounds_table(cases: &[Case]) -> Table {
         "answers at most",
         "runs",
         "50 % median",
-        "99 %",
-        "all",
+        "99 % median",
+        "all median",
         "50 % mean",
-        "99 %",
-        "all",
+        "99 % mean",
+        "all mean",
         "most calls to one",
         "copies a node",
     ]);
@@ -242,7 +238,7 @@ fn squares_table(cases: &[Case], rows: &[Row]) -> Table {
             cell(|found| found.ratio),
             cell(|found| found.low),
             cell(|found| found.high),
-            format!("{:.2}", growth(cases, *exponent)),
+            number(growth(cases, *exponent), 2),
         ]);
     }
     table
@@ -260,7 +256,8 @@ fn band<'a>(
     Band { name, points }
 }
 
-fn charts(cases: &[Case], [rounds, loads, caps]: [&Path; 3]) -> Result<(), String> {
+/// Of rounds, of loads and of limits to them.
+fn charts(cases: &[Case]) -> Result<[String; 3], String> {
     let mut graphs: Vec<(Option<f64>, String)> =
         cases.iter().map(|case| (case.exponent, case.graph())).collect();
     graphs.dedup();
@@ -276,11 +273,12 @@ fn charts(cases: &[Case], [rounds, loads, caps]: [&Path; 3]) -> Result<(), Strin
         }
     }
     let title = "Rounds until 99 in 100 and all know, by the exponent of the degrees (95 %)";
-    Chart { title, x_name, y_name: "rounds" }.rising_lines(rounds, &bands)?;
+    let rounds = Chart { title, x_name, y_name: "rounds", most: None }.lines(&bands)?;
     let bands: Vec<Band> =
         graphs.iter().map(|(exponent, name)| band(name.clone(), free(*exponent), load)).collect();
     let title = "The most calls that reach one node in one round (means, 95 % intervals)";
-    Chart { title, x_name, y_name: "calls in a round, log2" }.rising_lines(loads, &bands)?;
+    let y_name = "calls in a round, log2";
+    let loads = Chart { title, x_name, y_name, most: None }.lines(&bands)?;
     let mut limits: Vec<u32> = cases.iter().map(|case| case.cap).collect();
     limits.sort_unstable();
     limits.dedup();
@@ -294,18 +292,14 @@ fn charts(cases: &[Case], [rounds, loads, caps]: [&Path; 3]) -> Result<(), Strin
         })
         .collect();
     let title = "Rounds until all know where hubs answer only so many calls (exponent 2.5, 95 %)";
-    Chart { title, x_name, y_name: "rounds" }.rising_lines(caps, &bands)
+    let caps = Chart { title, x_name, y_name: "rounds", most: None }.lines(&bands)?;
+    Ok([rounds, loads, caps])
 }
 
 /// Of the exponent 2.5: almost all are told in log log N, the last not; the hub's load grows like a
 /// power, and a limit to it makes the last wait.
-fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
-    let mut judge = |holds: bool, line: String| {
-        all &= holds;
-        let said = if holds { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+fn verdict(cases: &[Case], rows: &[Row]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let (exponent, cap) = JUDGED;
     for row in rows.iter().filter(|row| row.exponent == Some(exponent)) {
         let [one, squared, fourth] = row.sizes;
@@ -315,27 +309,37 @@ fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
         match row.time {
             "99 %" => {
                 let line = format!("{at}: quotient of 99 %, {said}, in 0.7 to 1.2");
-                judge((0.7..=1.2).contains(&ratio), line);
+                verdicts.judge((0.7..=1.2).contains(&ratio), line);
             }
-            "all" => judge(ratio > 1.6, format!("{at}: quotient of all, {said}, above 1.6")),
+            "all" => {
+                let line = format!("{at}: quotient of all, {said}, above 1.6");
+                verdicts.judge(ratio > 1.6, line);
+            }
             _ => {}
         }
     }
     let grows = growth(cases, Some(exponent));
     if grows.is_finite() {
-        let line = format!("exponent {exponent}: the load grows with N^{grows:.2}, 0.63 +- 0.08");
-        judge((grows - 0.63).abs() <= 0.08, line);
+        let line = "the load grows with N to the power of";
+        let line = format!("exponent {exponent}: {line} {grows:.4}, within 0.08 of 0.63");
+        verdicts.judge((grows - 0.63).abs() <= 0.08, line);
     }
     let free = find(cases, Some(exponent), 65_536, 0);
+    let rounds = |count: f64| match count.is_finite() {
+        true => format!("{count:.0} rounds"),
+        false => format!("more than {ROUNDS_MAX} rounds"),
+    };
     if let (Some(free), Some(capped)) = (free, find(cases, Some(exponent), 65_536, cap)) {
         let [free, capped] = [free, capped].map(|case| case.median(|one| one.all));
         let line = format!(
             "exponent {exponent}, 65536 nodes: with {cap} answers a round all know after \
-             {capped:.0} rounds, without a limit after {free:.0}; at least 4 times as long"
+             {}, without a limit after {}; at least 4 times as long",
+            rounds(capped),
+            rounds(free),
         );
-        judge(capped >= 4.0 * free, line);
+        verdicts.judge(capped >= 4.0 * free, line);
     }
-    (all, text)
+    verdicts
 }
 
 #[cfg(test)]
@@ -344,27 +348,22 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_bytes_and_a_cap_takes_no_less() {
-        let run = |name: &str| {
-            let out =
-                std::env::temp_dir().join(format!("molva-hubs-{}-{name}", std::process::id()));
+        let run = || {
             let parameters = Parameters {
-                nodes: vec![16, 256, 65_536],
-                exponents: vec![2.5],
-                caps: vec![0, 64],
+                nodes: [16, 256, 65_536].into(),
+                exponents: [2.5].into(),
+                caps: [0, 64].into(),
                 seeds: 10,
                 seeds_large: 2,
                 seed: 1,
-                out: out.clone(),
+                out: PathBuf::new(),
             };
-            let report = experiment(&parameters).unwrap();
-            let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
-            let files: Vec<String> = report.files.iter().map(read).collect();
-            std::fs::remove_dir_all(out).unwrap();
-            (report.text, report.holds, files)
+            parameters.check().unwrap();
+            parameters.ask().unwrap()
         };
-        let first = run("first");
-        assert_eq!(first, run("second"));
-        assert!(first.2[2].starts_with("<svg"));
+        let first = run();
+        assert_eq!(first, run());
+        assert!(first.files[2].1.starts_with("<svg"));
         let courses = super::run(Some(2.5), 16_384, &[0, 16], 1);
         assert!(courses[1].all > courses[0].all + 5.0, "{courses:?}");
         assert!(courses[0].load > 100.0, "{courses:?}");
@@ -373,16 +372,16 @@ mod tests {
     #[test]
     fn graphs_that_cannot_be_drawn_are_refused() {
         let parameters = Parameters {
-            nodes: vec![16, 256, 65_536],
-            exponents: vec![2.0],
-            caps: vec![0],
+            nodes: [16, 256, 65_536].into(),
+            exponents: [2.0].into(),
+            caps: [0].into(),
             seeds: 1,
             seeds_large: 1,
             seed: 1,
             out: PathBuf::new(),
         };
-        assert!(experiment(&parameters).is_err());
-        let nodes = vec![16, 256];
-        assert!(experiment(&Parameters { nodes, exponents: vec![2.5], ..parameters }).is_err());
+        assert!(parameters.check().is_err());
+        let nodes = [16, 256].into();
+        assert!(Parameters { nodes, exponents: [2.5].into(), ..parameters }.check().is_err());
     }
 }

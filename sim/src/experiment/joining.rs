@@ -1,32 +1,32 @@
 //! Whether all who join HyParView form one piece, however fast they come, and stay one when half of
 //! them die.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peer::Locality;
 use peer::overlay::{HyParView, HyParViewRules};
 
 use super::overlay::{CYCLE, rng_of, some_of};
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
 use crate::dice::rng;
 use crate::graph::Graph;
+use crate::list::List;
 use crate::machines::{Addresses, Crowd};
 use crate::runs::Table;
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Parameters {
-    /// How many nodes join; more than one number for networks of several sizes.
-    #[arg(long, value_delimiter = ',', default_values_t = [600, 2_000])]
-    pub nodes: Vec<usize>,
+    /// How many nodes join; several numbers, separated by commas, for networks of several sizes.
+    #[arg(long, value_name = "N,N,..", default_value_t = [600, 2_000].into())]
+    pub nodes: List<usize>,
     /// Seconds within which all join, one after the other.
     #[arg(long, default_value_t = 60)]
     pub within: u64,
     /// Cycles of ten seconds that are watched before half of the nodes die.
     #[arg(long, default_value_t = 60)]
-    pub cycles: usize,
+    pub cycles: u32,
     /// Runs of each, with networks of their own.
     #[arg(long, default_value_t = 10)]
     pub seeds: u64,
@@ -37,6 +37,9 @@ pub struct Parameters {
     #[arg(long, default_value = "target/sim")]
     pub out: PathBuf,
 }
+
+/// Most seconds within which all join: a day.
+const WITHIN_MAX: u64 = 86_400;
 
 /// Cycles after the last joined, until when all must be in one piece.
 const WHOLE_WITHIN: usize = 30;
@@ -121,7 +124,7 @@ fn run(case: &Case, nodes: usize, parameters: &Parameters, seed: u64) -> Outcome
         crowd.add(machine, contact.as_slice());
         crowd.run(Duration::from_secs(parameters.within) / nodes as u32);
     }
-    let giant = watch(&mut crowd, parameters.cycles);
+    let giant = watch(&mut crowd, parameters.cycles as usize);
     let views = crowd.views();
     let (mut links, mut halves) = (0, 0);
     for (node, view) in views.iter().enumerate() {
@@ -153,41 +156,41 @@ impl Measured {
     }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing, or that there is no network.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    if let Some(few) = parameters.nodes.iter().find(|nodes| **nodes < 10) {
-        return Err(format!("{few} nodes are no network: ten or more"));
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        self.nodes.iter().try_for_each(|nodes| limits::machines(*nodes))?;
+        limits::within("within", self.within, 0..=WITHIN_MAX)?;
+        limits::cycles("cycles", self.cycles)
     }
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let cases = pairs(&parameters.nodes, &CASES);
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |(nodes, case), seed| run(case, **nodes, parameters, seed),
-    );
-    let measured = |((nodes, case), runs): ((&usize, _), _)| Measured { case, nodes: *nodes, runs };
-    let measured: Vec<_> = done.into_iter().map(measured).collect();
-    report(parameters, &measured)
-}
 
-fn report(parameters: &Parameters, all: &[Measured]) -> Result<Report, String> {
-    let Parameters { within, cycles, seeds, seed, .. } = parameters;
-    let table = table(all);
-    let (holds, verdict) = verdict(all);
-    let text = format!(
-        "sim experiment joining: seeds {seed} to {}, all join within {within} s, half of them die \
-         after {cycles} cycles of {} s\n\n{}\n{verdict}",
-        seed + seeds.max(&1) - 1,
-        CYCLE.as_secs(),
-        table.text(),
-    );
-    let csv = parameters.out.join("joining.csv");
-    table.write(&csv)?;
-    Ok(Report { text, holds, files: vec![csv] })
+    fn head(&self) -> String {
+        let Self { nodes, within, cycles, seeds, seed, .. } = self;
+        format!(
+            "sim experiment joining: seeds {seed} to {}, {nodes} nodes that all join within \
+             {within} s, half of them die after {cycles} cycles of {} s",
+            seed + seeds - 1,
+            CYCLE.as_secs(),
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let done = each_case(
+            pairs(&self.nodes, &CASES),
+            |_| seeds(self.seed, self.seeds),
+            |(nodes, case), seed| run(case, **nodes, self, seed),
+        );
+        let measured =
+            |((nodes, case), runs): ((&usize, _), _)| Measured { case, nodes: *nodes, runs };
+        let all: Vec<_> = done.into_iter().map(measured).collect();
+        let table = table(&all);
+        let files = vec![("joining.csv".to_owned(), table.csv())];
+        Ok(Report { text: table.text(), verdicts: verdict(&all), files })
+    }
 }
 
 fn table(all: &[Measured]) -> Table {
@@ -202,8 +205,8 @@ fn table(all: &[Measured]) -> Table {
         "neighbours",
         "known to one end only %",
         "after the kill: least at once %",
-        "runs whole",
-        "last from cycle",
+        "whole after it",
+        "after it from cycle",
     ]);
     let cycle = |from: Option<usize>| from.map_or_else(|| "-".into(), |from| from.to_string());
     for one in all {
@@ -211,14 +214,16 @@ fn table(all: &[Measured]) -> Table {
             let least = one.runs.iter().map(giant).fold(1.0, f64::min);
             format!("{:.2}", 100.0 * least)
         };
-        let soon = one.runs[0].giant.len().min(MENDED_WITHIN + 1) - 1;
         let (joined, joined_from) = one.whole(|run| &run.giant);
         let (mended, mended_from) = one.whole(|run| &run.mended);
         table.push(vec![
             one.case.name.to_owned(),
             one.nodes.to_string(),
             format!("{:.2}", 100.0 * one.mean(|run| run.giant[0])),
-            least(&|run| run.giant[soon]),
+            match one.runs[0].giant.len() > MENDED_WITHIN {
+                true => least(&|run| run.giant[MENDED_WITHIN]),
+                false => "-".to_owned(),
+            },
             joined.to_string(),
             one.runs.len().to_string(),
             cycle(joined_from),
@@ -233,26 +238,31 @@ fn table(all: &[Measured]) -> Table {
 }
 
 /// With samplers every network is one piece, soon, and again soon after the kill.
-fn verdict(all: &[Measured]) -> (bool, String) {
-    let (mut holds, mut text) = (true, String::new());
+fn verdict(all: &[Measured]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let since = |from: Option<usize>| match from {
+        Some(from) => format!("from cycle {from} on"),
+        None => "never for good".to_owned(),
+    };
     for one in all.iter().filter(|one| one.case.samplers > 0) {
+        let runs = one.runs.len();
         let within = |(count, from): (usize, Option<usize>), most: usize| {
-            (count == one.runs.len() && from.is_some_and(|from| from <= most), count, from)
+            count == runs && from.is_some_and(|from| from <= most)
         };
-        let (joined, whole, from) = within(one.whole(|run| &run.giant), WHOLE_WITHIN);
-        let (mended, again, after) = within(one.whole(|run| &run.mended), MENDED_WITHIN);
-        holds &= joined && mended;
-        let said = if joined && mended { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(
-            text,
-            "verdict: {said}: {}, {} nodes: whole in {whole} of {} runs, from cycle {from:?} <= \
-             {WHOLE_WITHIN} on; after the kill in {again}, from {after:?} <= {MENDED_WITHIN}",
+        let (joined, mended) = (one.whole(|run| &run.giant), one.whole(|run| &run.mended));
+        let line = format!(
+            "{}, {} nodes: whole in {} of {runs} runs, {}, wanted in all from {WHOLE_WITHIN} on \
+             at the latest; after the kill in {}, {}, wanted from {MENDED_WITHIN} on",
             one.case.name,
             one.nodes,
-            one.runs.len(),
+            joined.0,
+            since(joined.1),
+            mended.0,
+            since(mended.1),
         );
+        verdicts.judge(within(joined, WHOLE_WITHIN) && within(mended, MENDED_WITHIN), line);
     }
-    (holds, text)
+    verdicts
 }
 
 #[cfg(test)]
@@ -268,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_run() {
-        let nodes = vec![60];
+        let nodes = [60].into();
         let out = PathBuf::new();
         let parameters = Parameters { nodes, within: 1, cycles: 5, seeds: 1, seed: 1, out };
         let [one, other] = [0, 1].map(|_| run(&CASES[0], 60, &parameters, 1));

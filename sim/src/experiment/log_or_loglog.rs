@@ -2,11 +2,11 @@
 //!
 //! On the model of `rumour.rs`, not on the protocol's machines.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, check_seeds, each_case, limits, pairs, seeds};
 use crate::dice::rng;
+use crate::list::List;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Course, Ground, Rules, spread};
 use crate::runs::Table;
@@ -16,13 +16,14 @@ use crate::stats::{Estimate, quantile};
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Parameters {
-    /// Numbers of nodes; some must have their square and their fourth power among them.
+    /// Numbers of nodes, separated by commas; some must have their square and their fourth power
+    /// among them.
     #[arg(
         long,
-        value_delimiter = ',',
-        default_values_t = [16, 32, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576]
+        value_name = "N,N,..",
+        default_value_t = [16, 32, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576].into()
     )]
-    pub nodes: Vec<u32>,
+    pub nodes: List<u32>,
     /// Runs of each number of nodes up to 1,024.
     #[arg(long, default_value_t = 200)]
     pub seeds: u64,
@@ -98,34 +99,65 @@ fn run(setting: &Setting, nodes: u32, seed: u64) -> Course {
     spread(&ground, setting.rules, &mut dice)
 }
 
-/// Seeds of the runs with so many nodes.
-pub(super) fn seeds(nodes: u32, first: u64, small: u64, large: u64) -> std::ops::Range<u64> {
-    first..first + if nodes <= SMALL { small } else { large }.max(1)
+/// How many runs there are of so many nodes.
+pub(super) const fn runs(nodes: u32, small: u64, large: u64) -> u64 {
+    if nodes <= SMALL { small } else { large }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing, or that there are no sizes to compare.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let Parameters { nodes, seed, seeds: small, seeds_large, .. } = parameters;
+/// Whether the sizes can be compared, and the seeds are there.
+pub(super) fn check(
+    nodes: &List<u32>,
+    most: u32,
+    first: u64,
+    [small, large]: [u64; 2],
+) -> Result<(), String> {
     // Two calls to others need others, and eight links at least nine nodes.
-    if triples(nodes).is_empty() || nodes.iter().any(|nodes| !(16..=1 << 24).contains(nodes)) {
-        return Err("give --nodes from 16 to 2^24, one with its square and fourth power".into());
+    limits::all_within("nodes", nodes, 16..=most)?;
+    if triples(nodes).is_empty() {
+        return Err(format!("--nodes {nodes}: none has its square and fourth power among them"));
     }
-    let seeds = |nodes| seeds(nodes, *seed, *small, *seeds_large);
-    let settings = settings();
-    let cases = pairs(&settings, nodes);
-    let done = each_case(
-        cases,
-        |(_, nodes)| seeds(*nodes),
-        |(setting, nodes), seed| run(setting, *nodes, seed),
-    );
-    let case =
-        |((setting, nodes), runs): ((&Setting, _), _)| Case { name: setting.name, nodes, runs };
-    let cases: Vec<_> = done.into_iter().map(case).collect();
-    report(parameters, &cases)
+    check_seeds(first, small)?;
+    check_seeds(first, large).map_err(|error| error.replace("--seeds", "--seeds-large"))
+}
+
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        check(&self.nodes, 1 << 24, self.seed, [self.seeds, self.seeds_large])
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, seed, seeds, seeds_large, .. } = self;
+        format!(
+            "sim experiment log-or-loglog: a model in rounds; {nodes} nodes, {seeds} seeds from \
+             {seed}, {seeds_large} above {SMALL} nodes"
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let settings = settings();
+        let done = each_case(
+            pairs(&settings, &self.nodes),
+            |(_, nodes)| seeds(self.seed, runs(*nodes, self.seeds, self.seeds_large)),
+            |(setting, nodes), seed| run(setting, *nodes, seed),
+        );
+        let case =
+            |((setting, nodes), runs): ((&Setting, _), _)| Case { name: setting.name, nodes, runs };
+        let cases: Vec<_> = done.into_iter().map(case).collect();
+        let rows = squarings(self, &cases);
+        let (rounds, squares) = (rounds_table(&cases), squares_table(&rows));
+        let files = vec![
+            ("log-or-loglog.csv".to_owned(), rounds.csv()),
+            ("log-or-loglog-squares.csv".to_owned(), squares.csv()),
+            ("log-or-loglog.svg".to_owned(), rounds_chart(&cases)?),
+            ("log-or-loglog-squares.svg".to_owned(), squares_chart(&rows)?),
+        ];
+        let text = format!("{}\n{}", rounds.text(), squares.text());
+        Ok(Report { text, verdicts: verdict(&cases, &rows), files })
+    }
 }
 
 /// A quotient of one setting.
@@ -155,43 +187,17 @@ fn squarings(parameters: &Parameters, cases: &[Case]) -> Vec<Row> {
     rows
 }
 
-fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
-    let Parameters { seed, seeds, seeds_large, out, .. } = parameters;
-    let rows = squarings(parameters, cases);
-    let (rounds, squares) = (rounds_table(cases), squares_table(&rows));
-    let mut text = format!(
-        "sim experiment log-or-loglog: a model in rounds; {seeds} seeds from {seed}, {seeds_large} \
-         above {SMALL} nodes\n\n{}\n{}\n",
-        rounds.text(),
-        squares.text(),
-    );
-    let (holds, verdict) = verdict(cases, &rows);
-    text += &verdict;
-    let names = [
-        "log-or-loglog.csv",
-        "log-or-loglog-squares.csv",
-        "log-or-loglog.svg",
-        "log-or-loglog-squares.svg",
-    ];
-    let files = names.map(|name| out.join(name));
-    rounds.write(&files[0])?;
-    squares.write(&files[1])?;
-    rounds_chart(cases, &files[2])?;
-    squares_chart(&rows, &files[3])?;
-    Ok(Report { text, holds, files: files.to_vec() })
-}
-
 fn rounds_table(cases: &[Case]) -> Table {
     let mut table = Table::new(&[
         "setting",
         "nodes",
         "runs",
         "50 % median",
-        "99 %",
-        "all",
+        "99 % median",
+        "all median",
         "50 % mean",
-        "99 %",
-        "all",
+        "99 % mean",
+        "all mean",
         "most calls to one",
         "copies a node",
     ]);
@@ -228,7 +234,7 @@ fn squares_table(rows: &[Row]) -> Table {
 }
 
 /// Mean rounds with their intervals.
-fn rounds_chart(cases: &[Case], path: &Path) -> Result<(), String> {
+fn rounds_chart(cases: &[Case]) -> Result<String, String> {
     let lines = [
         (JUDGED, TIMES[0]),
         (JUDGED, TIMES[1]),
@@ -248,17 +254,18 @@ fn rounds_chart(cases: &[Case], path: &Path) -> Result<(), String> {
         title: "Rounds until half, 99 in 100 and all nodes know (means, 95 % intervals)",
         x_name: "number of nodes, log2",
         y_name: "rounds",
+        most: None,
     };
-    chart.rising_lines(path, &bands)
+    chart.lines(&bands)
 }
 
 /// For each setting the quotients at the largest sizes.
-fn squares_chart(rows: &[Row], path: &Path) -> Result<(), String> {
-    let Some(largest) = rows.iter().map(|row| row.sizes).max() else { return Ok(()) };
+fn squares_chart(rows: &[Row]) -> Result<String, String> {
+    let largest = rows.iter().map(|row| row.sizes).max().unwrap_or_default();
     let bar = |row: &Row| match &row.found {
         // The chart's whiskers are as long on both sides; the table has the two ends.
-        Some(found) => Estimate { mean: found.ratio, margin: (found.high - found.low) / 2.0 },
-        None => Estimate { mean: 0.0, margin: 0.0 },
+        Some(found) => Estimate { mean: found.ratio, margin: Some((found.high - found.low) / 2.0) },
+        None => Estimate::exact(0.0),
     };
     let groups: Vec<(String, Vec<Estimate>)> = settings()
         .iter()
@@ -274,23 +281,19 @@ fn squares_chart(rows: &[Row], path: &Path) -> Result<(), String> {
         "The test of squares at {}, {} and {} nodes: 2 is log N, 1 is log log N",
         largest[0], largest[1], largest[2]
     );
-    let chart = Chart { title: &title, x_name: "", y_name: "[T(N^4)-T(N^2)] / [T(N^2)-T(N)]" };
-    chart.bars(path, &TIMES.map(|(name, _)| name), &groups)
+    let y_name = "[T(N^4)-T(N^2)] / [T(N^2)-T(N)]";
+    let chart = Chart { title: &title, x_name: "", y_name, most: None };
+    chart.bars(&TIMES.map(|(name, _)| name), &groups)
 }
 
 /// Half of the nodes: the quotient is that of the logarithm, the slope that of threefold growth.
-fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
-    let mut judge = |holds: bool, line: String| {
-        all &= holds;
-        let said = if holds { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+fn verdict(cases: &[Case], rows: &[Row]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     for row in rows.iter().filter(|row| row.name == JUDGED && row.time == "50 %") {
         let [one, squared, fourth] = row.sizes;
         let at = format!("{JUDGED}, {one}, {squared} and {fourth} nodes, 50 %");
         let Some(found) = &row.found else {
-            judge(false, format!("{at}: there is no quotient"));
+            verdicts.judge(false, format!("{at}: there is no quotient"));
             continue;
         };
         let law = match (found.low > 1.5, found.high < 1.5) {
@@ -298,7 +301,7 @@ fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
             (_, true) => "log log",
             _ => "undecided",
         };
-        judge(
+        verdicts.judge(
             law == "log" && (1.7..=2.15).contains(&found.ratio),
             format!("{at}: {law}, quotient {} in 1.7 to 2.15", found.text()),
         );
@@ -309,11 +312,13 @@ fn verdict(cases: &[Case], rows: &[Row]) -> (bool, String) {
         .map(|case| (f64::from(case.nodes).log2(), Estimate::of(&case.of(TIMES[0].1)).mean))
         .collect();
     let slope = slope(&points);
-    judge(
-        (slope - 0.631).abs() <= 0.03,
-        format!("{JUDGED}: half know after {slope:.3} rounds for each doubling, 0.631 +- 0.03"),
-    );
-    (all, text)
+    let line = "half know after so many rounds for each doubling";
+    let line = format!("{JUDGED}: {line}: {slope:.4}, within 0.03 of 0.631");
+    match slope.is_finite() {
+        true => verdicts.judge((slope - 0.631).abs() <= 0.03, line),
+        false => verdicts.untold(format!("{JUDGED}: too few sizes for the slope")),
+    }
+    verdicts
 }
 
 #[cfg(test)]
@@ -322,32 +327,26 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_bytes() {
-        let run = |name: &str| {
-            let out = std::env::temp_dir()
-                .join(format!("molva-log-or-loglog-{}-{name}", std::process::id()));
+        let run = || {
             let parameters = Parameters {
-                nodes: vec![16, 256, 65_536],
+                nodes: [16, 256, 65_536].into(),
                 seeds: 10,
                 seeds_large: 2,
                 seed: 1,
-                out: out.clone(),
+                out: PathBuf::new(),
             };
-            let report = experiment(&parameters).unwrap();
-            let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
-            let files: Vec<String> = report.files.iter().map(read).collect();
-            std::fs::remove_dir_all(out).unwrap();
-            (report.text, report.holds, files)
+            parameters.check().unwrap();
+            parameters.ask().unwrap()
         };
-        let first = run("first");
-        assert_eq!(first, run("second"));
-        assert!(first.2[2].starts_with("<svg"));
+        let first = run();
+        assert_eq!(first, run());
+        assert!(first.files[2].1.starts_with("<svg"));
     }
 
     #[test]
     fn sizes_without_squares_are_refused() {
-        let (out, seeds) = (PathBuf::new(), 1);
-        let nodes = vec![16, 256];
+        let (out, seeds, nodes) = (PathBuf::new(), 1, [16, 256].into());
         let parameters = Parameters { nodes, seeds, seeds_large: 1, seed: 1, out };
-        assert!(experiment(&parameters).is_err());
+        assert!(parameters.check().is_err());
     }
 }

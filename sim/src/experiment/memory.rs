@@ -1,8 +1,9 @@
 //! What an endpoint with small pools takes.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::Report;
+use super::{Question, Report, Verdicts, limits};
 use crate::chains::{Chains, Pace};
 use crate::dice::rng;
 use crate::model::{Cuts, Model};
@@ -30,52 +31,70 @@ pub struct Parameters {
 /// The promise of `Config::small`.
 const BYTES_MAX: u64 = 400_000;
 
-/// Builds the network, spreads something, and asks the system what it takes.
-///
-/// # Errors
-///
-/// What went wrong in the run.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let Parameters { nodes, degree, transactions, seed } = *parameters;
-    let before = resident_bytes();
-    let dice = rng(seed);
-    let dials = topology::random_dials(nodes, degree, &mut dice.fork("dials"));
-    let chains = Chains::new(nodes, Spies::new(nodes, &[]), Pace::default(), seed);
-    let mut network = Network::new(Model { cuts: Cuts::Frames, ..Model::default() }, chains, seed);
-    topology::build(&mut network, &dials, |_| topology::quiet_config());
-    let built = resident_bytes();
-    topology::establish(&mut network, &dials)?;
-    let established = resident_bytes();
-    let mut makers = dice.fork("transactions");
-    for _ in 0..transactions {
-        let at = network.now().after(Duration::from_secs(1));
-        network.run_until(at);
-        let origin = makers.below(nodes as u64) as usize;
-        let command = network.script.publish(at, origin, codec::Kind::Transaction, 1_600);
-        network.command(origin, command);
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::endpoints(self.nodes, self.degree)?;
+        limits::known(self.nodes, self.transactions, "transactions")
     }
-    let end = network.now().after(Duration::from_secs(30));
-    network.run_until(end);
-    network.script.ledger.spreads()?;
-    let spread = resident_bytes();
-    let pools = network.endpoint(0).map_or(0, peer::Endpoint::memory_bytes);
-    let each = |bytes: u64| bytes.saturating_sub(before) / nodes as u64;
-    let holds = each(spread) <= BYTES_MAX;
-    let text = format!(
-        "sim experiment memory: seed {seed}, {nodes} nodes that dial {degree} others each\n\n  \
-         fixed pools of an endpoint           {pools:>9} B\n  \
-         resident for each node, built        {:>9} B\n  \
-         resident for each node, established  {:>9} B\n  \
-         after {transactions} transactions                {:>9} B\n  \
-         events                               {:>9}\n\n\
-         verdict: {}: at most {BYTES_MAX} B for each node, links and their queues included\n",
-        each(built),
-        each(established),
-        each(spread),
-        network.events(),
-        if holds { "holds" } else { "DOES NOT HOLD" },
-    );
-    Ok(Report { text, holds, files: Vec::new() })
+
+    fn head(&self) -> String {
+        let Self { nodes, degree, transactions, seed } = self;
+        format!(
+            "sim experiment memory: seed {seed}, {nodes} nodes that dial {degree} others each, \
+             {transactions} transactions"
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Builds the network, spreads something, and asks the system what it takes.
+    fn ask(&self) -> Result<Report, String> {
+        let Self { nodes, degree, transactions, seed } = *self;
+        let before = resident_bytes();
+        let dice = rng(seed);
+        let dials = topology::random_dials(nodes, degree, &mut dice.fork("dials"));
+        let chains = Chains::new(nodes, Spies::new(nodes, &[]), Pace::default(), seed);
+        let mut network =
+            Network::new(Model { cuts: Cuts::Frames, ..Model::default() }, chains, seed);
+        topology::build(&mut network, &dials, |_| topology::quiet_config());
+        let built = resident_bytes();
+        topology::establish(&mut network, &dials)?;
+        let established = resident_bytes();
+        let mut makers = dice.fork("transactions");
+        for _ in 0..transactions {
+            let at = network.now().after(Duration::from_secs(1));
+            network.run_until(at);
+            let origin = makers.below(nodes as u64) as usize;
+            let command = network.script.publish(at, origin, codec::Kind::Transaction, 1_600);
+            network.command(origin, command);
+        }
+        let end = network.now().after(Duration::from_secs(30));
+        network.run_until(end);
+        network.script.ledger.spreads()?;
+        let spread = resident_bytes();
+        let pools = network.endpoint(0).map_or(0, peer::Endpoint::memory_bytes);
+        let each = |bytes: u64| bytes.saturating_sub(before) / nodes as u64;
+        let text = format!(
+            "  fixed pools of an endpoint           {pools:>9} B\n  \
+             resident for each node, built        {:>9} B\n  \
+             resident for each node, established  {:>9} B\n  \
+             after the transactions               {:>9} B\n  \
+             events                               {:>9}\n",
+            each(built),
+            each(established),
+            each(spread),
+            network.events(),
+        );
+        let mut verdicts = Verdicts::default();
+        let line = format!(
+            "{} B for each node, links and their queues included, at most {BYTES_MAX}",
+            each(spread)
+        );
+        verdicts.judge(each(spread) <= BYTES_MAX, line);
+        Ok(Report { text, verdicts, files: Vec::new() })
+    }
 }
 
 /// What the system says that this process has in memory; 0 if it does not say.

@@ -4,15 +4,14 @@
 mod measures;
 mod verdict;
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::overlay::{CYCLE, Setting};
-use super::{Report, bar, each_case};
+use super::{Question, Report, bar, each_case, limits, seeds};
 use crate::graph::Paths;
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
-use crate::stats::Estimate;
+use crate::runs::{Cell, Table, in_parallel};
+use crate::stats::{Estimate, number};
 use measures::{Followed, Mesh, Shape, Sized, Sizes};
 
 /// What is asked.
@@ -38,11 +37,8 @@ pub struct Parameters {
     pub out: PathBuf,
 }
 
-impl Parameters {
-    fn seeds(&self) -> std::ops::Range<u64> {
-        self.seed..self.seed + self.seeds.max(1)
-    }
-}
+/// Sizes of the networks that are compared with a full mesh.
+const MESHES: [usize; 4] = [10, 100, 1_000, 10_000];
 
 /// All that was found, for the verdict and the tables.
 struct Findings {
@@ -55,40 +51,46 @@ struct Findings {
     meshes: Vec<Mesh>,
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let findings = find(parameters);
-    let Parameters { nodes, cycles, seeds, seed, .. } = parameters;
-    let mut text = format!(
-        "sim experiment peer-sampling: seeds {seed} to {}, {nodes} nodes, {cycles} cycles of \
-         {} s\n",
-        seed + seeds.max(&1) - 1,
-        CYCLE.as_secs(),
-    );
-    let tables = [
-        ("shape", "Graphs after a start at random", shapes_table(&findings)),
-        ("star", "Start at one node that all know", stars_table(&findings)),
-        ("sizes", "Lists of unequal size", sizes_table(&findings)),
-        ("talk", "Links and who talks with whom (Zipf)", talk_table(&findings)),
-        ("mesh", "Against a full mesh: all nodes broadcast once", mesh_table(&findings)),
-    ];
-    let mut files = Vec::new();
-    for (name, title, table) in tables {
-        let _ = write!(text, "\n{title}\n\n{}", table.text());
-        let path = parameters.out.join(format!("peer-sampling-{name}.csv"));
-        table.write(&path)?;
-        files.push(path);
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::machines(self.nodes)?;
+        limits::cycles("cycles", self.cycles)?;
+        limits::within("mesh-nodes", self.mesh_nodes, MESHES[0]..=usize::MAX)
     }
-    let (holds, verdict) = verdict::of(&findings);
-    let _ = write!(text, "\n{verdict}");
-    let path = parameters.out.join("peer-sampling.svg");
-    chart(&findings, &path)?;
-    files.push(path);
-    Ok(Report { text, holds, files })
+
+    fn head(&self) -> String {
+        let Self { nodes, cycles, mesh_nodes, seeds, seed, .. } = self;
+        format!(
+            "sim experiment peer-sampling: seeds {seed} to {}, {nodes} nodes, {cycles} cycles of \
+             {} s, meshes of {mesh_nodes} nodes at most",
+            seed + seeds - 1,
+            CYCLE.as_secs(),
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let findings = find(self);
+        let tables = [
+            ("shape", "Graphs after a start at random", shapes_table(&findings)),
+            ("star", "Start at one node that all know", stars_table(&findings)),
+            ("sizes", "Lists of unequal size", sizes_table(&findings)),
+            ("talk", "Links and who talks with whom (Zipf)", talk_table(&findings)),
+            ("mesh", "Against a full mesh: all nodes broadcast once", mesh_table(&findings)),
+        ];
+        let parts = tables.iter().map(|(_, title, table)| format!("{title}\n\n{}", table.text()));
+        let text = parts.collect::<Vec<_>>().join("\n");
+        let named = |(name, _, table): &(&str, _, Table)| {
+            (format!("peer-sampling-{name}.csv"), table.csv())
+        };
+        let mut files: Vec<(String, String)> = tables.iter().map(named).collect();
+        files.push(("peer-sampling.svg".to_owned(), chart(&findings)?));
+        Ok(Report { text, verdicts: verdict::of(&findings), files })
+    }
 }
 
 fn find(parameters: &Parameters) -> Findings {
@@ -111,7 +113,7 @@ fn find(parameters: &Parameters) -> Findings {
     let followed = each(parameters, &talking, |setting, seed| {
         measures::followed(setting, nodes.min(300), cycles, seed)
     });
-    let mut counts: Vec<usize> = [10, 100, 1_000, 10_000].to_vec();
+    let mut counts = MESHES.to_vec();
     counts.retain(|count| *count <= parameters.mesh_nodes);
     let progress = bar(counts.len());
     let meshes = in_parallel(&counts, &progress, |count| measures::mesh(*count, parameters.seed));
@@ -125,15 +127,15 @@ fn each<R: Send>(
     settings: &[Setting],
     run: impl Fn(&Setting, u64) -> R + Sync,
 ) -> Vec<(Setting, Vec<R>)> {
-    each_case(settings.to_vec(), |_| parameters.seeds(), run)
+    each_case(settings.to_vec(), |_| seeds(parameters.seed, parameters.seeds), run)
 }
 
 fn estimate<R>(runs: &[R], figure: impl Fn(&R) -> f64) -> Estimate {
     Estimate::of(&runs.iter().map(figure).collect::<Vec<_>>())
 }
 
-fn cell(estimate: Estimate, digits: usize) -> String {
-    format!("{:.digits$} ±{:.digits$}", estimate.mean, estimate.margin)
+const fn cell(estimate: Estimate, digits: usize) -> Cell {
+    Cell::Mean(estimate, digits)
 }
 
 type Figure = (&'static str, usize, fn(&Shape) -> f64);
@@ -160,13 +162,13 @@ fn shapes_table(findings: &Findings) -> Table {
     let mut table = Table::new(&names);
     for (setting, runs) in &findings.shapes {
         let cells = FIGURES.iter().map(|(_, digits, figure)| cell(estimate(runs, figure), *digits));
-        table.push(std::iter::once(setting.name.to_owned()).chain(cells).collect());
+        table.push(std::iter::once(setting.name.into()).chain(cells).collect());
     }
     table
 }
 
 fn stars_table(findings: &Findings) -> Table {
-    let mut table = Table::new(&["overlay", "escaped", "of runs", "cycles, median"]);
+    let mut table = Table::new(&["overlay", "escaped", "of runs", "median of cycles"]);
     for (setting, runs) in &findings.stars {
         let mut escaped: Vec<u32> = runs.iter().copied().flatten().collect();
         escaped.sort_unstable();
@@ -190,11 +192,11 @@ fn sizes_table(findings: &Findings) -> Table {
     ]);
     for (setting, sizes, runs) in &findings.sized {
         table.push(vec![
-            setting.name.to_owned(),
-            sizes.name().to_owned(),
+            setting.name.into(),
+            sizes.name().into(),
             cell(estimate(runs, |one| one.correlation), 2),
             cell(estimate(runs, |one| one.exponent.mean), 2),
-            format!("{:.2}", estimate(runs, |one| one.exponent.margin).mean),
+            number(estimate(runs, |one| one.exponent.margin.unwrap_or(f64::NAN)).mean, 2).into(),
             cell(estimate(runs, |one| one.sizes_exponent), 2),
             cell(estimate(runs, |one| one.max_over_mean), 1),
         ]);
@@ -207,7 +209,7 @@ fn talk_table(findings: &Findings) -> Table {
     let mut table = Table::new(&names);
     for (setting, runs) in &findings.followed {
         table.push(vec![
-            setting.name.to_owned(),
+            setting.name.into(),
             cell(estimate(runs, |one| one.correlation), 3),
             cell(estimate(runs, |one| 100.0 * one.linked), 1),
             cell(estimate(runs, |one| 100.0 * one.busiest_linked), 1),
@@ -242,7 +244,7 @@ fn mesh_table(findings: &Findings) -> Table {
 }
 
 /// For each setting, the share of the nodes that at least so many others list; both logarithmic.
-fn chart(findings: &Findings, path: &std::path::Path) -> Result<(), String> {
+fn chart(findings: &Findings) -> Result<String, String> {
     let pareto = findings.sized.iter().filter(|(_, sizes, _)| *sizes == Sizes::Pareto);
     let bands: Vec<Band> = pareto
         .map(|(setting, _, runs)| {
@@ -264,6 +266,7 @@ fn chart(findings: &Findings, path: &std::path::Path) -> Result<(), String> {
         title: "Nodes that many list, where list sizes follow a power law (exponent 2.5)",
         x_name: "log10 of the number of nodes that list one (at least)",
         y_name: "4 + log10 of the share of the nodes",
+        most: None,
     };
-    chart.lines(path, &bands)
+    chart.lines(&bands)
 }

@@ -1,21 +1,20 @@
 //! How fast payloads spread by each policy, and at what cost; and from which size on it pays to
 //! announce a body before it is sent.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codec::Kind;
 use peer::{Policy as Rules, RelayRules, Rng};
 
-use super::{Report, bar, millis};
+use super::{Question, Report, Verdicts, bar, limits, millis, seeds};
 use crate::chains::{Chains, Pace};
 use crate::dice::{Dice, rng};
 use crate::ledger::Spread;
 use crate::model::Model;
 use crate::network::Network;
 use crate::plot::{Band, Chart};
-use crate::runs::{Table, in_parallel};
+use crate::runs::{Cell, Table, in_parallel};
 use crate::spies::Spies;
 use crate::stats::{Estimate, quantile};
 use crate::topology;
@@ -105,6 +104,12 @@ pub struct Setting {
 
 /// Bytes of a block.
 const BLOCK_BYTES: usize = 1_000_000;
+
+/// Most blocks: all chains together keep each of them.
+const BLOCKS_MAX: usize = 1_000;
+
+/// Fastest link, of a terabit: beyond it nothing would take any time.
+const MBIT_MAX: u64 = 1_000_000;
 
 /// One in so many transactions is a large one.
 const LARGE_ONE_IN: u64 = 10;
@@ -232,42 +237,76 @@ fn outcome(network: &Network<Chains>, greeted: u64) -> Result<Outcome, String> {
     })
 }
 
-/// All runs of all settings that are asked for, and what follows from them.
-///
-/// # Errors
-///
-/// What went wrong in a run, or what hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let settings: Vec<Setting> = match (parameters.threshold_sweep, parameters.policy) {
-        (true, _) => THRESHOLDS
-            .into_iter()
-            .map(|packets| Setting {
-                policy: Policy::Announce,
-                unasked_bytes_max: Some((packets * 1_500.0) as usize),
-            })
-            .collect(),
-        (false, Policy::All) => {
-            let setting = |policy| Setting { policy, unasked_bytes_max: None };
-            Policy::EACH.into_iter().map(setting).collect()
+impl Parameters {
+    fn settings(&self) -> Vec<Setting> {
+        match (self.threshold_sweep, self.policy) {
+            (true, _) => THRESHOLDS
+                .into_iter()
+                .map(|packets| Setting {
+                    policy: Policy::Announce,
+                    unasked_bytes_max: Some((packets * 1_500.0) as usize),
+                })
+                .collect(),
+            (false, Policy::All) => {
+                let setting = |policy| Setting { policy, unasked_bytes_max: None };
+                Policy::EACH.into_iter().map(setting).collect()
+            }
+            (false, policy) => vec![Setting { policy, unasked_bytes_max: None }],
         }
-        (false, policy) => vec![Setting { policy, unasked_bytes_max: None }],
-    };
-    let runs = parameters.seeds.max(1);
-    let seeds = parameters.seed..parameters.seed + runs;
-    let jobs: Vec<(Setting, u64)> = settings
-        .iter()
-        .flat_map(|setting| seeds.clone().map(move |seed| (*setting, seed)))
-        .collect();
-    let progress = bar(jobs.len());
-    let done = in_parallel(&jobs, &progress, |(setting, seed)| {
-        let failed = |error| format!("{setting:?} with seed {seed}: {error}");
-        run(parameters, *setting, *seed).map_err(failed)
-    });
-    progress.finish_and_clear();
-    let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
-    let results: Vec<(Setting, &[Outcome])> =
-        settings.into_iter().zip(outcomes.chunks(runs as usize)).collect();
-    report(parameters, &jobs, &outcomes, &results)
+    }
+}
+
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::endpoints(self.nodes, self.degree)?;
+        limits::within("transactions", self.transactions, 1..=usize::MAX)?;
+        limits::known(self.nodes, self.transactions, "transactions")?;
+        limits::within("blocks", self.blocks, 0..=self.transactions.min(BLOCKS_MAX))?;
+        limits::every_ms(self.every_ms)?;
+        limits::within("mbit", self.mbit, 1..=MBIT_MAX)
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, degree, transactions, blocks, mbit, seeds, seed, .. } = self;
+        format!(
+            "sim experiment relay{}: seeds {seed} to {}, {nodes} nodes that dial {degree} others \
+             each, {transactions} transactions, one in {} ms, 9 of 10 of 300 to 2,000 bytes, the \
+             others of 2 to 100 kB, and {blocks} blocks of 1 MB, {mbit} Mbit/s, links log-normal \
+             around 50 ms, bodies up to {} bytes unasked",
+            if self.threshold_sweep { " --threshold-sweep" } else { "" },
+            seed + seeds - 1,
+            self.every_ms,
+            match self.threshold_sweep {
+                true => "the given number of".to_owned(),
+                false => RelayRules::default().unasked_bytes_max.to_string(),
+            },
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let settings = self.settings();
+        let seeds = seeds(self.seed, self.seeds);
+        let of_setting = |setting: &Setting| {
+            let setting = *setting;
+            seeds.clone().map(move |seed| (setting, seed))
+        };
+        let jobs: Vec<(Setting, u64)> = settings.iter().flat_map(of_setting).collect();
+        let progress = bar(jobs.len());
+        let done = in_parallel(&jobs, &progress, |(setting, seed)| {
+            let failed = |error| format!("{} with seed {seed}: {error}", name_of(setting));
+            run(self, *setting, *seed).map_err(failed)
+        });
+        progress.finish_and_clear();
+        let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
+        let results: Vec<(Setting, &[Outcome])> =
+            settings.into_iter().zip(outcomes.chunks(self.seeds as usize)).collect();
+        report(self.threshold_sweep, &jobs, &outcomes, &results)
+    }
 }
 
 fn name_of(setting: &Setting) -> String {
@@ -278,46 +317,34 @@ fn name_of(setting: &Setting) -> String {
 }
 
 fn report(
-    parameters: &Parameters,
+    sweep: bool,
     jobs: &[(Setting, u64)],
     outcomes: &[Outcome],
     results: &[(Setting, &[Outcome])],
 ) -> Result<Report, String> {
-    let Parameters { nodes, degree, transactions, blocks, mbit, seeds, seed, .. } = parameters;
-    let sweep = parameters.threshold_sweep;
-    let mut text = format!(
-        "sim experiment relay{}: seeds {seed} to {}, {nodes} nodes that dial {degree} others each, \
-         {transactions} transactions, one in {} ms, 9 of 10 of 300 to 2,000 bytes, the others of \
-         2 to 100 kB, and {blocks} blocks of 1 MB, {mbit} Mbit/s, links log-normal around 50 ms, \
-         bodies up to {} bytes unasked\n\n",
-        if sweep { " --threshold-sweep" } else { "" },
-        seed + seeds.max(&1) - 1,
-        parameters.every_ms,
-        match sweep {
-            true => "the given number of".to_owned(),
-            false => RelayRules::default().unasked_bytes_max.to_string(),
-        },
-    );
-    text += &summary(results, if sweep { "unasked bytes" } else { "policy" }).text();
-    let (holds, verdict) = if sweep { best_threshold(results) } else { verdict(results) };
-    let _ = write!(text, "\nverdict: {verdict}\n");
-    let stem = if sweep { "relay-threshold" } else { "relay" };
-    let (csv, svg) =
-        (parameters.out.join(format!("{stem}.csv")), parameters.out.join(format!("{stem}.svg")));
-    each_run(jobs, outcomes).write(&csv)?;
-    if sweep {
-        draw_sweep(&svg, results)?
-    } else {
-        draw_policies(&svg, results)?
-    }
-    Ok(Report { text, holds, files: vec![csv, svg] })
+    let csv = each_run(jobs, outcomes).csv();
+    let (text, verdicts, files) = match sweep {
+        true => (
+            summary(results, "unasked bytes").text(),
+            best_threshold(results),
+            [("relay-threshold.csv", csv), ("relay-threshold.svg", draw_sweep(results)?)],
+        ),
+        false => (
+            summary(results, "policy").text(),
+            verdict(results),
+            [("relay.csv", csv), ("relay.svg", draw_policies(results)?)],
+        ),
+    };
+    let files = files.map(|(name, content)| (name.to_owned(), content)).into();
+    Ok(Report { text, verdicts, files })
 }
 
-fn draw_policies(svg: &std::path::Path, results: &[(Setting, &[Outcome])]) -> Result<(), String> {
+fn draw_policies(results: &[(Setting, &[Outcome])]) -> Result<String, String> {
     let chart = Chart {
         title: "Bytes on the wire, and transactions and blocks that came again",
         x_name: "policy",
         y_name: "for each byte, or payload, that was lacked",
+        most: None,
     };
     let groups: Vec<_> = results
         .iter()
@@ -330,14 +357,15 @@ fn draw_policies(svg: &std::path::Path, results: &[(Setting, &[Outcome])]) -> Re
             (name_of(setting), bars.to_vec())
         })
         .collect();
-    chart.bars(svg, &["bytes", "transactions again", "blocks again"], &groups)
+    chart.bars(&["bytes", "transactions again", "blocks again"], &groups)
 }
 
-fn draw_sweep(svg: &std::path::Path, results: &[(Setting, &[Outcome])]) -> Result<(), String> {
+fn draw_sweep(results: &[(Setting, &[Outcome])]) -> Result<String, String> {
     let chart = Chart {
         title: "Up to which size is a body to be sent unasked?",
         x_name: "bodies up to so many bytes go unasked",
         y_name: "relative to the least of all",
+        most: None,
     };
     let band = |name: &str, figure: fn(&Outcome) -> f64| {
         let points: Vec<(f64, Estimate)> = results
@@ -348,15 +376,13 @@ fn draw_sweep(svg: &std::path::Path, results: &[(Setting, &[Outcome])]) -> Resul
             })
             .collect();
         let least = points.iter().map(|(_, y)| y.mean).fold(f64::INFINITY, f64::min);
-        let relative = |(x, y): (f64, Estimate)| {
-            (x, Estimate { mean: y.mean / least, margin: y.margin / least })
-        };
+        let relative = |(x, y): (f64, Estimate)| (x, y.times(1.0 / least));
         Band { name: name.to_owned(), points: points.into_iter().map(relative).collect() }
     };
     let bytes = band("bytes on the wire", |one| one.wire_per_byte);
     let median = band("median time to all nodes", |one| one.transaction_ms[0]);
     let slow = band("p99 of the time to all nodes", |one| one.transaction_ms[1]);
-    chart.lines(svg, &[bytes, median, slow])
+    chart.lines(&[bytes, median, slow])
 }
 
 fn estimate(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> Estimate {
@@ -373,9 +399,9 @@ const FIGURES: &[Figure] = &[
     ("blocks again", 2, |one| one.block_duplicates),
     ("asked in vain ‰", 2, |one| one.asked_again),
     ("transactions p50 ms", 0, |one| one.transaction_ms[0]),
-    ("p99", 0, |one| one.transaction_ms[1]),
+    ("transactions p99 ms", 0, |one| one.transaction_ms[1]),
     ("blocks p50 ms", 0, |one| one.block_ms[0]),
-    ("p99 ", 0, |one| one.block_ms[1]),
+    ("blocks p99 ms", 0, |one| one.block_ms[1]),
 ];
 
 fn summary(results: &[(Setting, &[Outcome])], first: &str) -> Table {
@@ -383,11 +409,9 @@ fn summary(results: &[(Setting, &[Outcome])], first: &str) -> Table {
         std::iter::once(first).chain(FIGURES.iter().map(|(name, ..)| *name)).collect();
     let mut table = Table::new(&names);
     for (setting, outcomes) in results {
-        let cells = FIGURES.iter().map(|(_, digits, figure)| {
-            let estimate = estimate(outcomes, figure);
-            format!("{:.digits$} ±{:.digits$}", estimate.mean, estimate.margin)
-        });
-        table.push(std::iter::once(name_of(setting)).chain(cells).collect());
+        let mean = |(_, digits, figure): &Figure| Cell::Mean(estimate(outcomes, figure), *digits);
+        let named = std::iter::once(name_of(setting).into());
+        table.push(named.chain(FIGURES.iter().map(mean)).collect());
     }
     table
 }
@@ -418,30 +442,31 @@ fn each_run(jobs: &[(Setting, u64)], outcomes: &[Outcome]) -> Table {
     table
 }
 
-fn verdict(results: &[(Setting, &[Outcome])]) -> (bool, String) {
+fn verdict(results: &[(Setting, &[Outcome])]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let of = |wanted: Policy| {
         let found = results.iter().find(|(setting, _)| setting.policy == wanted)?;
         Some(estimate(found.1, |one| one.wire_per_byte))
     };
     let (Some(flood), Some(announce)) = (of(Policy::Flood), of(Policy::Announce)) else {
-        return (true, "none: it takes flood and announce together".to_owned());
+        verdicts.note("none: it takes flood and announce together".to_owned());
+        return verdicts;
     };
-    let holds = announce.high() < flood.low() / 2.0;
-    let text = format!(
-        "{}: announce takes {:.2} ±{:.2} bytes on the wire for each byte that was lacked, wanted \
-         below half of flood's {:.2} ±{:.2}; nothing was lost, and nothing unasked came twice",
-        if holds { "holds" } else { "DOES NOT HOLD" },
-        announce.mean,
-        announce.margin,
-        flood.mean,
-        flood.margin,
+    let holds = announce.high().zip(flood.low()).map(|(high, low)| high < low / 2.0);
+    let line = format!(
+        "announce takes {} bytes on the wire for each byte that was lacked, wanted below half of \
+         flood's {}; nothing was lost, and nothing unasked came twice",
+        announce.text(2),
+        flood.text(2),
     );
-    (holds, text)
+    verdicts.judge_intervals(holds, line);
+    verdicts
 }
 
 /// The fewest bytes among those that are about as fast as the fastest, in the median and in the
 /// 99th percentile: the median is that of small transactions, the other that of large ones.
-fn best_threshold(results: &[(Setting, &[Outcome])]) -> (bool, String) {
+fn best_threshold(results: &[(Setting, &[Outcome])]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let time = |at: usize| {
         move |outcomes: &[Outcome]| estimate(outcomes, |one| one.transaction_ms[at]).mean
     };
@@ -456,9 +481,11 @@ fn best_threshold(results: &[(Setting, &[Outcome])]) -> (bool, String) {
     });
     let best = fast.min_by(|(_, one), (_, other)| bytes(one).total_cmp(&bytes(other)));
     let Some((setting, outcomes)) = best else {
-        return (false, "none is about as fast as the fastest in both respects".to_owned());
+        let line = "none is about as fast as the fastest in both respects";
+        verdicts.judge(false, line.to_owned());
+        return verdicts;
     };
-    let text = format!(
+    let line = format!(
         "bodies up to {} bytes unasked: the fewest bytes, {:.2} for each that was lacked, among \
          the thresholds whose median of {:.0} ms and p99 of {:.0} ms are at most {SLOWER_MAX} of \
          the least, {median_min:.0} and {slow_min:.0} ms",
@@ -467,7 +494,8 @@ fn best_threshold(results: &[(Setting, &[Outcome])]) -> (bool, String) {
         median(outcomes),
         slow(outcomes),
     );
-    (true, text)
+    verdicts.judge(true, line);
+    verdicts
 }
 
 #[cfg(test)]

@@ -2,28 +2,29 @@
 //!
 //! On the model of `rumour.rs`, not on the machine of [`peer::gossip`].
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Report, each_case};
+use super::{Question, Report, Verdicts, each_case, limits, seeds};
 use crate::dice::rng;
+use crate::list::List;
 use crate::plot::{Band, Chart};
 use crate::rumour::{Left, Limited};
-use crate::runs::Table;
-use crate::stats::{Estimate, quantile};
+use crate::runs::{Cell, Table};
+use crate::stats::{Estimate, beside, number, quantile};
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Parameters {
-    /// Numbers of nodes.
-    #[arg(long, value_delimiter = ',', default_values_t = [256, 1_024, 4_096, 16_384])]
-    pub nodes: Vec<u32>,
-    /// Factors of the limit: each node sends an event factor times the number of digits of N times.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 3, 4, 5, 6])]
-    pub lambda: Vec<u32>,
-    /// Shares of the datagrams that get lost, in percent.
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 10, 30])]
-    pub loss: Vec<u8>,
+    /// Numbers of nodes, separated by commas.
+    #[arg(long, value_name = "N,N,..", default_value_t = [256, 1_024, 4_096, 16_384].into())]
+    pub nodes: List<u32>,
+    /// Factors of the limit, separated by commas: each node sends an event factor times the number
+    /// of digits of N times.
+    #[arg(long, value_name = "N,N,..", default_value_t = [1, 2, 3, 4, 5, 6].into())]
+    pub lambda: List<u32>,
+    /// Shares of the datagrams that get lost, in percent, separated by commas.
+    #[arg(long, value_name = "N,N,..", default_value_t = [0, 10, 30].into())]
+    pub loss: List<u8>,
     /// Runs of each.
     #[arg(long, default_value_t = 200)]
     pub seeds: u64,
@@ -75,62 +76,56 @@ impl Case {
     }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing, or parameters without a meaning.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let Parameters { nodes, lambda, loss, seeds, seed, .. } = parameters;
-    let sound = nodes.iter().all(|nodes| (2..=1 << 24).contains(nodes))
-        && lambda.iter().all(|lambda| (1..=100).contains(lambda))
-        && loss.iter().all(|percent| *percent <= 100);
-    if !sound {
-        return Err("give --nodes from 2 to 2^24, --lambda 1 to 100, --loss 0 to 100".into());
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::all_within("nodes", &self.nodes, 2..=1 << 24)?;
+        limits::all_within("lambda", &self.lambda, 1..=100)?;
+        limits::all_within("loss", &self.loss, 0..=100)
     }
-    let seeds = *seed..*seed + seeds.max(&1);
-    let mut cases = Vec::new();
-    for nodes in nodes {
-        for percent in loss {
-            for lambda in lambda {
-                let sends = Limited::sends(*nodes, *lambda);
-                let loss = f64::from(*percent) / 100.0;
-                cases.push((Limited { nodes: *nodes, sends, loss }, *lambda, *percent));
+
+    fn head(&self) -> String {
+        let Self { nodes, lambda, loss, seeds, seed, .. } = self;
+        format!(
+            "sim experiment retransmit-limit: a model in rounds; seeds {seed} to {}, {nodes} \
+             nodes, lambda {lambda}, {loss} % lost, three datagrams a round",
+            seed + seeds - 1,
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let mut cases = Vec::new();
+        for nodes in self.nodes.iter() {
+            for percent in self.loss.iter() {
+                for lambda in self.lambda.iter() {
+                    let sends = Limited::sends(*nodes, *lambda);
+                    let loss = f64::from(*percent) / 100.0;
+                    cases.push((Limited { nodes: *nodes, sends, loss }, *lambda, *percent));
+                }
             }
         }
+        let done = each_case(
+            cases,
+            |_| seeds(self.seed, self.seeds),
+            |(limited, lambda, percent), seed| {
+                let label = format!("{} {lambda} {percent}", limited.nodes);
+                limited.spread(&mut rng(seed).fork(&label))
+            },
+        );
+        let case = |((limited, lambda, percent), runs)| Case { limited, lambda, percent, runs };
+        let cases: Vec<_> = done.into_iter().map(case).collect();
+        let table = table(&cases);
+        let largest = self.nodes.iter().max().copied().unwrap_or_default();
+        let files = vec![
+            ("retransmit-limit.csv".to_owned(), table.csv()),
+            ("retransmit-limit.svg".to_owned(), chart(&cases, largest)?),
+        ];
+        Ok(Report { text: table.text(), verdicts: verdict(&cases), files })
     }
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |(limited, lambda, percent), seed| {
-            let label = format!("{} {lambda} {percent}", limited.nodes);
-            limited.spread(&mut rng(seed).fork(&label))
-        },
-    );
-    let case = |((limited, lambda, percent), runs)| Case { limited, lambda, percent, runs };
-    let cases: Vec<_> = done.into_iter().map(case).collect();
-    report(parameters, &cases)
-}
-
-fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
-    let Parameters { seeds, seed, out, .. } = parameters;
-    let table = table(cases);
-    let mut text = format!(
-        "sim experiment retransmit-limit: a model in rounds; seeds {seed} to {}, three datagrams a \
-         round\n\n{}\n",
-        seed + seeds.max(&1) - 1,
-        table.text(),
-    );
-    let (holds, verdict) = verdict(cases);
-    text += &verdict;
-    let [csv, svg] = ["retransmit-limit.csv", "retransmit-limit.svg"].map(|name| out.join(name));
-    table.write(&csv)?;
-    let mut files = vec![csv];
-    if let Some(nodes) = parameters.nodes.iter().max() {
-        chart(cases, *nodes, &svg)?;
-        files.push(svg);
-    }
-    Ok(Report { text, holds, files })
 }
 
 fn table(cases: &[Case]) -> Table {
@@ -141,7 +136,6 @@ fn table(cases: &[Case]) -> Table {
         "sends a node",
         "missed by the formula",
         "missed",
-        "+-",
         "runs that missed none",
         "that died",
         "of",
@@ -151,35 +145,35 @@ fn table(cases: &[Case]) -> Table {
     for case in cases {
         let missed = case.missed();
         let count = |is: &dyn Fn(&Left) -> bool| {
-            case.runs.iter().filter(|left| is(left)).count().to_string()
+            Cell::from(case.runs.iter().filter(|left| is(left)).count().to_string())
         };
         let mut rounds: Vec<f64> = case.runs.iter().map(|left| f64::from(left.rounds)).collect();
         table.push(vec![
-            case.limited.nodes.to_string(),
-            case.percent.to_string(),
-            case.lambda.to_string(),
-            case.limited.sends.to_string(),
-            format!("{:.3}", case.formula()),
-            format!("{:.3}", missed.mean),
-            format!("{:.3}", missed.margin),
+            case.limited.nodes.to_string().into(),
+            case.percent.to_string().into(),
+            case.lambda.to_string().into(),
+            case.limited.sends.to_string().into(),
+            number(case.formula(), 3).into(),
+            Cell::Mean(missed, 3),
             count(&|left| left.missed == 0),
             count(&|left| case.died(left)),
-            case.runs.len().to_string(),
-            format!("{:.0}", quantile(&mut rounds, 0.5)),
-            format!("{:.0}", case.mended()),
+            case.runs.len().to_string().into(),
+            number(quantile(&mut rounds, 0.5), 0).into(),
+            number(case.mended(), 0).into(),
         ]);
     }
     table
 }
 
 /// Nodes missed over the factor, found and by the formula, for each loss.
-fn chart(cases: &[Case], nodes: u32, path: &Path) -> Result<(), String> {
+fn chart(cases: &[Case], nodes: u32) -> Result<String, String> {
     // One more than the nodes, since there is no logarithm of none.
     let drawn = |missed: f64| (1.0 + missed).log10();
-    let exact = |missed: f64| Estimate { mean: drawn(missed), margin: 0.0 };
+    let exact = |missed: f64| Estimate::exact(drawn(missed));
     let found = |missed: Estimate| {
-        let [low, high] = [missed.low().max(0.0), missed.high()].map(drawn);
-        Estimate { mean: (low + high) / 2.0, margin: (high - low) / 2.0 }
+        let (low, high) = missed.drawn();
+        let [low, high] = [low.max(0.0), high].map(drawn);
+        Estimate { mean: (low + high) / 2.0, margin: Some((high - low) / 2.0) }
     };
     let of = |percent: u8| {
         cases.iter().filter(move |case| case.limited.nodes == nodes && case.percent == percent)
@@ -205,18 +199,14 @@ fn chart(cases: &[Case], nodes: u32, path: &Path) -> Result<(), String> {
         title: &title,
         x_name: "lambda: sends of a node by the digits of N",
         y_name: "log10 of 1 + nodes missed",
+        most: None,
     };
-    chart.lines(path, &bands)
+    chart.lines(&bands)
 }
 
 /// The formula tells how many are missed; the usual factor misses hardly any, and push-pull none.
-fn verdict(cases: &[Case]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
-    let mut judge = |holds: bool, line: String| {
-        all &= holds;
-        let said = if holds { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+fn verdict(cases: &[Case]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let off = |case: &Case| case.missed().mean / case.formula() - 1.0;
     let judged: Vec<&Case> = cases
         .iter()
@@ -225,57 +215,59 @@ fn verdict(cases: &[Case]) -> (bool, String) {
     if let Some(worst) = judged.iter().max_by(|a, b| off(a).abs().total_cmp(&off(b).abs())) {
         let line = format!(
             "{} cases of {JUDGED_FROM} nodes or more with one missed or more: within 25 % of the \
-             formula; {:+.1} % at worst ({} nodes, lambda {}, {} % lost)",
+             formula; {} % off at worst ({} nodes, lambda {}, {} % lost)",
             judged.len(),
-            100.0 * off(worst),
+            beside(100.0 * off(worst).abs(), 25.0, 1),
             worst.limited.nodes,
             worst.lambda,
             worst.percent,
         );
-        judge(off(worst).abs() <= 0.25, line);
+        verdicts.judge(off(worst).abs() <= 0.25, line);
     }
     for case in cases.iter().filter(|case| {
         case.lambda == USUAL && case.percent <= 30 && case.limited.nodes >= USUAL_FROM
     }) {
         let missed = case.missed().mean;
         let line = format!(
-            "{} nodes, lambda {USUAL}, {} % lost: {missed:.3} missed, at most 0.2",
-            case.limited.nodes, case.percent
+            "{} nodes, lambda {USUAL}, {} % lost: {} missed, at most 0.2",
+            case.limited.nodes,
+            case.percent,
+            beside(missed, 0.2, 3),
         );
-        judge(missed <= 0.2, line);
+        verdicts.judge(missed <= 0.2, line);
     }
     let most = cases.iter().map(Case::mended).fold(0.0, f64::max);
-    judge(most.is_finite(), format!("push-pull after it tells all, in {most:.0} rounds or less"));
-    (all, text)
+    let line = match most.is_finite() {
+        true => format!("push-pull after it tells all, in {most:.0} rounds or less"),
+        false => "push-pull after it does not tell all".to_owned(),
+    };
+    verdicts.judge(most.is_finite(), line);
+    verdicts
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Outcome;
     use super::*;
 
     #[test]
     fn the_same_seed_gives_the_same_bytes_and_the_verdict_holds() {
-        let run = |name: &str| {
-            let out = std::env::temp_dir()
-                .join(format!("molva-retransmit-limit-{}-{name}", std::process::id()));
+        let run = || {
             let parameters = Parameters {
-                nodes: vec![256, 1_024],
-                lambda: vec![1, 2, 4],
-                loss: vec![0, 30],
+                nodes: [256, 1_024].into(),
+                lambda: [1, 2, 4].into(),
+                loss: [0, 30].into(),
                 seeds: 100,
                 seed: 1,
-                out: out.clone(),
+                out: PathBuf::new(),
             };
-            let report = experiment(&parameters).unwrap();
-            let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
-            let files: Vec<String> = report.files.iter().map(read).collect();
-            std::fs::remove_dir_all(out).unwrap();
-            (report.text, report.holds, files)
+            parameters.check().unwrap();
+            parameters.ask().unwrap()
         };
-        let first = run("first");
-        assert_eq!(first, run("second"));
-        assert!(first.1, "{}", first.0);
-        assert!(first.2[1].starts_with("<svg"));
+        let first = run();
+        assert_eq!(first, run());
+        assert_eq!(first.verdicts.outcome(), Outcome::Holds, "{}", first.verdicts);
+        assert!(first.files[1].1.starts_with("<svg"));
     }
 
     #[test]

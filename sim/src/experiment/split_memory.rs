@@ -1,13 +1,13 @@
 //! Whether an overlay grows together again when its network was split for a time.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::overlay::{CYCLE, Setting, Start};
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
+use crate::list::List;
 use crate::plot::Chart;
 use crate::runs::Table;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, number};
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,9 +15,9 @@ pub struct Parameters {
     /// How many nodes there are.
     #[arg(long, default_value_t = 400)]
     pub nodes: usize,
-    /// For how many cycles of ten seconds the halves are apart.
-    #[arg(long, value_delimiter = ',', default_values_t = [5, 20, 50, 200])]
-    pub apart: Vec<u32>,
+    /// For how many cycles of ten seconds the halves are apart; numbers separated by commas.
+    #[arg(long, value_name = "N,N,..", default_value_t = [5, 20, 50, 200].into())]
+    pub apart: List<u32>,
     /// Cycles after the split before it is looked.
     #[arg(long, default_value_t = 30)]
     pub after: u32,
@@ -100,34 +100,54 @@ fn run(setting: &Setting, apart: u32, parameters: &Parameters, seed: u64) -> Out
     Outcome { across, giant: crowd.graph().giant() }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let settings = settings();
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let cases = pairs(&settings, &parameters.apart);
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |((setting, _), apart), seed| run(setting, *apart, parameters, seed),
-    );
-    let cases: Vec<_> = done
-        .into_iter()
-        .map(|(((setting, has_samplers), apart), runs)| Case {
-            setting: setting.clone(),
-            has_samplers: *has_samplers,
-            apart,
-            runs,
-        })
-        .collect();
-    report(parameters, &cases)
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::machines(self.nodes)?;
+        self.apart.iter().try_for_each(|apart| limits::cycles("apart", *apart))?;
+        limits::cycles("after", self.after)
+    }
+
+    fn head(&self) -> String {
+        let Self { nodes, after, seeds, seed, apart, .. } = self;
+        format!(
+            "sim experiment split-memory: seeds {seed} to {}, {nodes} nodes in two halves that \
+             are apart for {apart} cycles of {} s, looked at {after} cycles after the split",
+            seed + seeds - 1,
+            CYCLE.as_secs(),
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let settings = settings();
+        let done = each_case(
+            pairs(&settings, &self.apart),
+            |_| seeds(self.seed, self.seeds),
+            |((setting, _), apart), seed| run(setting, *apart, self, seed),
+        );
+        let cases: Vec<_> = done
+            .into_iter()
+            .map(|(((setting, has_samplers), apart), runs)| Case {
+                setting: setting.clone(),
+                has_samplers: *has_samplers,
+                apart,
+                runs,
+            })
+            .collect();
+        let table = table(&cases);
+        let files = vec![
+            ("split-memory.csv".to_owned(), table.csv()),
+            ("split-memory.svg".to_owned(), chart(&cases, self)?),
+        ];
+        Ok(Report { text: table.text(), verdicts: verdict(&cases), files })
+    }
 }
 
-fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
-    let Parameters { nodes, after, seeds, seed, .. } = parameters;
+fn table(cases: &[Case]) -> Table {
     let mut table = Table::new(&[
         "overlay",
         "cycles apart",
@@ -137,58 +157,49 @@ fn report(parameters: &Parameters, cases: &[Case]) -> Result<Report, String> {
         "largest piece %",
     ]);
     for case in cases {
-        let estimate = |figure: fn(&Outcome) -> f64| {
-            let estimate = Estimate::of(&case.runs.iter().map(figure).collect::<Vec<_>>());
-            format!("{:.2}", estimate.mean)
+        let mean = |figure: fn(&Outcome) -> f64| {
+            number(Estimate::of(&case.runs.iter().map(figure).collect::<Vec<_>>()).mean, 2)
         };
         table.push(vec![
             case.setting.name.to_owned(),
             case.apart.to_string(),
-            estimate(|one| 100.0 * one.across),
+            mean(|one| 100.0 * one.across),
             format!("{:.0}", case.merged() * case.runs.len() as f64),
             case.runs.len().to_string(),
-            estimate(|one| 100.0 * one.giant),
+            mean(|one| 100.0 * one.giant),
         ]);
     }
-    let mut text = format!(
-        "sim experiment split-memory: seeds {seed} to {}, {nodes} nodes in two halves, looked at \
-         {after} cycles of {} s after the split\n\n{}\n",
-        seed + seeds.max(&1) - 1,
-        CYCLE.as_secs(),
-        table.text(),
-    );
-    let (holds, verdict) = verdict(cases);
-    text += &verdict;
-    let [csv, svg] = ["split-memory.csv", "split-memory.svg"].map(|name| parameters.out.join(name));
-    table.write(&csv)?;
-    chart(cases, &parameters.apart, &svg)?;
-    Ok(Report { text, holds, files: vec![csv, svg] })
+    table
 }
 
 /// For each length of a split a bar for each overlay: none where no run has merged.
-fn chart(cases: &[Case], apart: &[u32], path: &std::path::Path) -> Result<(), String> {
+fn chart(cases: &[Case], parameters: &Parameters) -> Result<String, String> {
     let mut names: Vec<&str> = cases.iter().map(|case| case.setting.name).collect();
     names.dedup();
     // Of a share there is no interval by Student's t that would mean something.
-    let share = |case: &Case| Estimate { mean: case.merged(), margin: 0.0 };
-    let groups: Vec<(String, Vec<Estimate>)> = apart
+    let share = |case: &Case| Estimate::exact(case.merged());
+    let groups: Vec<(String, Vec<Estimate>)> = parameters
+        .apart
         .iter()
         .map(|apart| {
             let bars = cases.iter().filter(|case| case.apart == *apart).map(share);
             (format!("{apart} cycles"), bars.collect())
         })
         .collect();
+    let after = parameters.after;
+    let title = format!("Runs whose halves have grown together {after} cycles after a split");
     let chart = Chart {
-        title: "Runs whose halves have grown together 30 cycles after a split",
+        title: &title,
         x_name: "how long the halves were apart, cycles of 10 s",
         y_name: "share of the runs",
+        most: Some(1.0),
     };
-    chart.bars(path, &names, &groups)
+    chart.bars(&names, &groups)
 }
 
 /// With samplers every split heals; without, none of fifty cycles or more.
-fn verdict(cases: &[Case]) -> (bool, String) {
-    let (mut all, mut text) = (true, String::new());
+fn verdict(cases: &[Case]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     let mut judge = |claim: &str, judged: Vec<&Case>, wanted: f64| {
         let wrong: Vec<String> = judged
             .iter()
@@ -198,15 +209,16 @@ fn verdict(cases: &[Case]) -> (bool, String) {
                 format!("{name} after {apart} cycles: {:.0} %", 100.0 * case.merged())
             })
             .collect();
-        all &= wrong.is_empty();
-        let _ = match wrong.is_empty() {
-            true => writeln!(text, "verdict: holds: {claim}: {} of {0} cases", judged.len()),
-            false => writeln!(text, "verdict: DOES NOT HOLD: {claim}: {}", wrong.join("; ")),
-        };
+        match wrong.is_empty() {
+            // Of no case nothing follows.
+            true if judged.is_empty() => {}
+            true => verdicts.judge(true, format!("{claim}: {} of {0} cases", judged.len())),
+            false => verdicts.judge(false, format!("{claim}: {}", wrong.join("; "))),
+        }
     };
     let with = cases.iter().filter(|case| case.has_samplers).collect();
     judge("with samplers the halves meet again in all runs", with, 1.0);
     let without = cases.iter().filter(|case| !case.has_samplers && case.apart >= 50).collect();
     judge("without samplers they never do after 50 cycles or more", without, 0.0);
-    (all, text)
+    verdicts
 }

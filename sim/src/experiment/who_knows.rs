@@ -1,34 +1,35 @@
 //! How fast an event is known to all by push-pull gossip on datagrams, and how surely.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use peer::gossip::PushPullRules;
 use peer::{Instant, Rng};
 
 use super::overlay::{rng_of, some_of};
-use super::{Report, each_case, pairs};
+use super::{Question, Report, Verdicts, each_case, limits, pairs, seeds};
 use crate::dice::{Dice, rng};
+use crate::list::List;
 use crate::machines::{Addresses, Crowd, Member};
 use crate::plot::{Band, Chart};
 use crate::runs::Table;
-use crate::stats::{Estimate, quantile};
+use crate::stats::{Estimate, beside, number, quantile};
 
 mod application;
 
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Parameters {
-    /// How many nodes there are; more than one number for clusters of several sizes.
-    #[arg(long, value_delimiter = ',', default_values_t = [256, 1_024])]
-    pub nodes: Vec<usize>,
+    /// How many nodes there are; several numbers, separated by commas, for clusters of several
+    /// sizes.
+    #[arg(long, value_name = "N,N,..", default_value_t = [256, 1_024].into())]
+    pub nodes: List<usize>,
     /// Members that a node knows, about, drawn at random; all where there are no more.
     #[arg(long, default_value_t = 32)]
     pub known: usize,
-    /// Messages that an application sends, a node and second.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.1, 1.0, 10.0, 100.0])]
-    pub rates: Vec<f64>,
+    /// Messages that an application sends, a node and second; numbers separated by commas.
+    #[arg(long, value_name = "X,X,..", default_value_t = [0.1, 1.0, 10.0, 100.0].into())]
+    pub rates: List<f64>,
     /// Nodes with an application.
     #[arg(long, default_value_t = 256)]
     pub talkers: usize,
@@ -46,6 +47,16 @@ pub struct Parameters {
 /// Periods beyond one for each member that is known: all have echoed each other's tokens, and the
 /// news of the beginning are told.
 const WARM_UP: u32 = 10;
+
+/// Most members that a node is to know, where it does not know all.
+const KNOWN_MAX: usize = 1_000;
+
+/// How many times as much as for another pair it takes to know a member.
+const MEMBER_PAIRS: usize = 10;
+
+/// Messages of a node and second: one in seventeen minutes, and as many as there are microseconds
+/// between two that nobody notices.
+const RATES: (f64, f64) = (0.001, 10_000.0);
 
 /// In percent, where there are pauses or leaves.
 const SOME: usize = 10;
@@ -97,7 +108,8 @@ fn periods_max(nodes: usize, loss: u8) -> Option<f64> {
         50 => 3.3,
         _ => return None,
     };
-    Some((0.62 * (nodes as f64).log2() + 0.9) * factor)
+    // As it is told, with two digits.
+    Some(((0.62 * (nodes as f64).log2() + 0.9) * factor * 100.0).round() / 100.0)
 }
 
 /// One run: who learnt when.
@@ -243,55 +255,66 @@ impl Measured {
     }
 }
 
-/// All runs, and what follows from them.
-///
-/// # Errors
-///
-/// What hindered writing.
-pub fn experiment(parameters: &Parameters) -> Result<Report, String> {
-    let least = parameters.nodes.iter().chain([&parameters.talkers]).min();
-    if let Some(few) = least.filter(|nodes| **nodes < 10) {
-        return Err(format!("{few} nodes are no cluster: ten or more"));
+impl Question for Parameters {
+    fn check(&self) -> Result<(), String> {
+        limits::check_seeds(self.seed, self.seeds)?;
+        limits::within("known", self.known, 2..=KNOWN_MAX)?;
+        limits::all_within("rates", &self.rates, RATES.0..=RATES.1)?;
+        for nodes in self.nodes.iter().chain([&self.talkers]) {
+            limits::machines(*nodes)?;
+            // Each comes to know about as many others, or all that there are to talk with.
+            limits::known(*nodes, MEMBER_PAIRS * self.known.min(*nodes), "members' places")?;
+        }
+        limits::known(self.talkers, MEMBER_PAIRS * self.talkers, "talkers' places")
     }
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
-    let cases = pairs(&parameters.nodes, &CONDITIONS);
-    let done = each_case(
-        cases,
-        |_| seeds.clone(),
-        |(nodes, condition), seed| run(condition, **nodes, parameters.known, seed),
-    );
-    let measured =
-        |((nodes, condition), runs): ((&usize, _), _)| Measured { condition, nodes: *nodes, runs };
-    let measured: Vec<_> = done.into_iter().map(measured).collect();
-    report(parameters, &measured)
-}
 
-fn report(parameters: &Parameters, all: &[Measured]) -> Result<Report, String> {
-    let Parameters { known, talkers, seeds, seed, .. } = parameters;
-    let table = table(all);
-    let (mut holds, verdict) = verdict(all);
-    let ridden = application::measure(parameters);
-    let (ridden_holds, ridden_verdict) = application::verdict(&ridden);
-    holds &= ridden_holds;
-    let ridden = application::table(&ridden);
-    let text = format!(
-        "sim experiment who-knows: seeds {seed} to {}, each knows {known} members or all; \
-         applications of {talkers} nodes\n\non probes, times in periods, medians:\n{}\n\
-         on the application's messages, times in seconds, medians:\n{}\n{verdict}{ridden_verdict}",
-        seed + seeds.max(&1) - 1,
-        table.text(),
-        ridden.text(),
-    );
-    let paths = ["who-knows.csv", "who-knows-application.csv", "who-knows.svg"];
-    let files = paths.map(|name| parameters.out.join(name));
-    table.write(&files[0])?;
-    ridden.write(&files[1])?;
-    chart(parameters, all, &files[2])?;
-    Ok(Report { text, holds, files: files.to_vec() })
+    fn head(&self) -> String {
+        let Self { nodes, known, rates, talkers, seeds, seed, .. } = self;
+        format!(
+            "sim experiment who-knows: seeds {seed} to {}, {nodes} nodes of which each knows \
+             {known} or all; applications of {talkers} nodes that send {rates} messages a second",
+            seed + seeds - 1,
+        )
+    }
+
+    fn out(&self) -> Option<&Path> {
+        Some(&self.out)
+    }
+
+    fn ask(&self) -> Result<Report, String> {
+        let done = each_case(
+            pairs(&self.nodes, &CONDITIONS),
+            |_| seeds(self.seed, self.seeds),
+            |(nodes, condition), seed| run(condition, **nodes, self.known, seed),
+        );
+        let measured = |((nodes, condition), runs): ((&usize, _), _)| Measured {
+            condition,
+            nodes: *nodes,
+            runs,
+        };
+        let all: Vec<_> = done.into_iter().map(measured).collect();
+        let table = table(&all);
+        let mut verdicts = verdict(&all);
+        let ridden = application::measure(self);
+        application::verdict(&ridden, &mut verdicts);
+        let ridden = application::table(&ridden);
+        let text = format!(
+            "on probes, times in periods, medians:\n{}\n\
+             on the application's messages, times in seconds, medians:\n{}",
+            table.text(),
+            ridden.text(),
+        );
+        let files = vec![
+            ("who-knows.csv".to_owned(), table.csv()),
+            ("who-knows-application.csv".to_owned(), ridden.csv()),
+            ("who-knows.svg".to_owned(), chart(self, &all)?),
+        ];
+        Ok(Report { text, verdicts, files })
+    }
 }
 
 /// How many know after each period: a line for each loss, of the largest cluster.
-fn chart(parameters: &Parameters, all: &[Measured], path: &std::path::Path) -> Result<(), String> {
+fn chart(parameters: &Parameters, all: &[Measured]) -> Result<String, String> {
     let largest = parameters.nodes.iter().max().copied().unwrap_or_default();
     let lines = all.iter().filter(|one| {
         let Condition { pauses, leaves, patient, .. } = one.condition;
@@ -309,8 +332,9 @@ fn chart(parameters: &Parameters, all: &[Measured], path: &std::path::Path) -> R
         title: "Nodes that know of an event, by the loss of datagrams",
         x_name: "periods of a second since it happened",
         y_name: "percent of the nodes",
+        most: Some(100.0),
     }
-    .lines(path, &bands.collect::<Vec<_>>())
+    .lines(&bands.collect::<Vec<_>>())
 }
 
 /// A time, or none.
@@ -323,8 +347,8 @@ fn table(all: &[Measured]) -> Table {
         "network",
         "nodes",
         "50 % know",
-        "99 %",
-        "all",
+        "99 % know",
+        "all know",
         "wanted",
         "runs whole",
         "of",
@@ -335,7 +359,7 @@ fn table(all: &[Measured]) -> Table {
     for one in all {
         let wanted = periods_max(one.nodes, one.condition.loss).filter(|_| one.is_judged());
         table.push(vec![
-            one.condition.name.replace(',', ""),
+            one.condition.name.to_owned(),
             one.nodes.to_string(),
             shown(one.median(0.5)),
             shown(one.median(0.99)),
@@ -344,8 +368,8 @@ fn table(all: &[Measured]) -> Table {
             one.whole().to_string(),
             one.runs.len().to_string(),
             one.late().to_string(),
-            format!("{:.2}", one.mean(|run| run.datagrams)),
-            format!("{:.1}", one.mean(|run| f64::from(run.downs))),
+            number(one.mean(|run| run.datagrams), 2),
+            number(one.mean(|run| f64::from(run.downs)), 1),
         ]);
     }
     table
@@ -358,8 +382,8 @@ impl Measured {
     }
 }
 
-fn verdict(all: &[Measured]) -> (bool, String) {
-    let (mut holds, mut text) = (true, String::new());
+fn verdict(all: &[Measured]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     for one in all {
         let (whole, runs) = (one.whole(), one.runs.len());
         let mut held = whole == runs;
@@ -368,15 +392,16 @@ fn verdict(all: &[Measured]) -> (bool, String) {
         if let Some(most) = most {
             let (median, late) = (one.median(1.0), one.late());
             held &= median <= most && late == 0;
-            let median = shown(median);
-            let _ = write!(line, ", after {median} <= {most:.2} periods, {late} late");
+            let median = match median.is_finite() {
+                true => format!("after {} periods", beside(median, most, 2)),
+                false => "never in half of the runs".to_owned(),
+            };
+            line += &format!(", {median}, at most {most:.2}, {late} late, wanted none");
         }
-        holds &= held;
-        let said = if held { "holds" } else { "DOES NOT HOLD" };
         let (nodes, name) = (one.nodes, one.condition.name);
-        let _ = writeln!(text, "verdict: {said}: {nodes} nodes, {name}: {line}");
+        verdicts.judge(held, format!("{nodes} nodes, {name}: {line}"));
     }
-    (holds, text)
+    verdicts
 }
 
 #[cfg(test)]
@@ -414,19 +439,10 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_bytes() {
-        let said = ["one", "other"].map(|out| {
-            let name = format!("molva-who-knows-{out}-{}", std::process::id());
-            let out = std::env::temp_dir().join(name);
-            let (nodes, rates) = (vec![30], vec![1.0]);
-            let parameters =
-                Parameters { nodes, known: 8, rates, talkers: 20, seeds: 2, seed: 3, out };
-            let report = experiment(&parameters).unwrap();
-            let bytes: Vec<_> =
-                report.files.iter().map(|file| std::fs::read(file).unwrap()).collect();
-            std::fs::remove_dir_all(&parameters.out).unwrap();
-            (report.text, bytes)
-        });
-        assert_eq!(said[0], said[1]);
-        assert!(said[0].0.contains("verdict: "));
+        let (nodes, rates, out) = ([30].into(), [1.0].into(), PathBuf::new());
+        let parameters = Parameters { nodes, known: 8, rates, talkers: 20, seeds: 2, seed: 3, out };
+        let first = parameters.ask().unwrap();
+        assert_eq!(first, parameters.ask().unwrap());
+        assert!(first.verdicts.to_string().contains("verdict: "));
     }
 }

@@ -165,7 +165,7 @@ pub(super) fn sized(
     let degrees = crowd.graph().in_degrees();
     let drawn: Vec<f64> = drawn.into_iter().map(|size| size as f64).collect();
     let pairs: Vec<(f64, f64)> = drawn.iter().copied().zip(degrees.iter().copied()).collect();
-    let nothing = Estimate { mean: f64::NAN, margin: f64::NAN };
+    let nothing = Estimate { mean: f64::NAN, margin: None };
     let mean = degrees.iter().sum::<f64>() / nodes as f64;
     Sized {
         correlation: correlation(&pairs),

@@ -1,8 +1,9 @@
 //! What follows from the figures, claim by claim.
 
+use super::super::Verdicts;
 use super::measures::{Sized, Sizes};
 use super::{Findings, estimate};
-use crate::stats::Estimate;
+use crate::stats::{beside, number};
 
 /// One line: what was claimed or is to be reproduced, what was found, whether that is so.
 struct Judged {
@@ -10,27 +11,24 @@ struct Judged {
     is_criterion: bool,
     claim: &'static str,
     found: String,
-    holds: bool,
+    /// `None`: it takes an interval, and there is none.
+    holds: Option<bool>,
 }
 
-/// Whether all criteria hold, and all lines.
-pub(super) fn of(findings: &Findings) -> (bool, String) {
-    let judged: Vec<Judged> = criteria(findings).into_iter().chain(claims(findings)).collect();
-    let line = |one: &Judged| {
-        let said = match (one.is_criterion, one.holds) {
-            (true, true) => "holds",
-            (true, false) => "DOES NOT HOLD",
-            (false, true) => "confirmed",
-            (false, false) => "refuted",
-        };
-        format!("verdict: {said}: {}: {}\n", one.claim, one.found)
-    };
-    let holds = judged.iter().all(|one| one.holds || !one.is_criterion);
-    (holds, judged.iter().map(line).collect())
-}
-
-fn told(estimate: Estimate, digits: usize) -> String {
-    format!("{:.digits$} ±{:.digits$}", estimate.mean, estimate.margin)
+/// All lines.
+pub(super) fn of(findings: &Findings) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for Judged { is_criterion, claim, found, holds } in
+        criteria(findings).into_iter().chain(claims(findings))
+    {
+        let line = format!("{claim}: {found}");
+        if is_criterion {
+            verdicts.judge_intervals(holds, line);
+        } else {
+            verdicts.claim(holds, line);
+        }
+    }
+    verdicts
 }
 
 /// What must come out, or the machines are not those that were meant.
@@ -51,17 +49,25 @@ fn criteria(findings: &Findings) -> Vec<Judged> {
         .fold(0.0, f64::max);
     let criterion = |claim, found, holds| Judged { is_criterion: true, claim, found, holds };
     vec![
-        criterion("Cyclon's in-degrees have sd <= 3", told(sd, 2), sd.high() <= 3.0),
+        criterion(
+            "Cyclon's in-degrees have sd <= 3",
+            sd.text(2),
+            sd.high().map(|high| high <= 3.0),
+        ),
         criterion(
             "Cyclon clusters <= 1.3 times as a random graph",
-            told(cyclon, 2),
-            cyclon.high() <= 1.3,
+            cyclon.text(2),
+            cyclon.high().map(|high| high <= 1.3),
         ),
-        criterion("one-heartbeat clusters > 4 times so", told(seed, 1), seed.low() > 4.0),
+        criterion(
+            "one-heartbeat clusters > 4 times so",
+            seed.text(1),
+            seed.low().map(|low| low > 4.0),
+        ),
         criterion(
             "no two nodes of 20 places are > 5 hops apart",
-            format!("{longest:.1}"),
-            longest <= 5.0,
+            beside(longest, 5.0, 1),
+            Some(longest <= 5.0),
         ),
     ]
 }
@@ -76,7 +82,7 @@ fn claims(findings: &Findings) -> Vec<Judged> {
                 is_criterion: false,
                 claim: "it leaves a star within 20 cycles",
                 found: format!("{}: {soon} of {} runs", setting.name, runs.len()),
-                holds: soon == runs.len(),
+                holds: Some(soon == runs.len()),
             });
         }
     }
@@ -86,8 +92,8 @@ fn claims(findings: &Findings) -> Vec<Judged> {
             judged.push(Judged {
                 is_criterion: false,
                 claim: "its links cost <= 1.5 times the cheapest tree",
-                found: format!("{}: {}", setting.name, told(ratio, 1)),
-                holds: ratio.high() <= 1.5,
+                found: format!("{}: {}", setting.name, ratio.text(1)),
+                holds: ratio.high().map(|high| high <= 1.5),
             });
         }
     }
@@ -96,8 +102,8 @@ fn claims(findings: &Findings) -> Vec<Judged> {
         judged.push(Judged {
             is_criterion: false,
             claim: "its links follow the talk (correlation >= 0.5)",
-            found: format!("{}: {}", setting.name, told(with, 3)),
-            holds: with.low() >= 0.5,
+            found: format!("{}: {}", setting.name, with.text(3)),
+            holds: with.low().map(|low| low >= 0.5),
         });
     }
     judged.push(uniform(findings));
@@ -114,18 +120,18 @@ fn power_law(findings: &Findings, name: &str) -> Judged {
     let runs: &[Sized] = &found.expect("these settings were run").2;
     let exponent = estimate(runs, |one| one.exponent.mean);
     let apart = estimate(runs, |one| (one.exponent.mean - one.sizes_exponent).abs());
-    let own = estimate(runs, |one| one.exponent.margin).mean;
+    let own = estimate(runs, |one| one.exponent.margin.unwrap_or(f64::NAN)).mean;
     let with = estimate(runs, |one| one.correlation);
     Judged {
         is_criterion: false,
         claim: "lists of power-law sizes make in-degrees of the same exponent (correlation >= 0.9)",
         found: format!(
-            "{name}: exponent {}, {:.2} from that of the sizes, correlation {}",
-            told(exponent, 2),
-            apart.mean,
-            told(with, 2)
+            "{name}: exponent {}, {} from that of the sizes, correlation {}",
+            exponent.text(2),
+            number(apart.mean, 2),
+            with.text(2)
         ),
-        holds: apart.mean <= own && exponent.mean < 3.0 && with.low() >= 0.9,
+        holds: with.low().map(|low| apart.mean <= own && exponent.mean < 3.0 && low >= 0.9),
     }
 }
 
@@ -137,7 +143,7 @@ fn uniform(findings: &Findings) -> Judged {
     Judged {
         is_criterion: false,
         claim: "push-pull over plain takes <= 1.5 times as many rounds as uniform",
-        found: told(slower, 2),
-        holds: slower.high() <= 1.5,
+        found: slower.text(2),
+        holds: slower.high().map(|high| high <= 1.5),
     }
 }

@@ -1,6 +1,5 @@
 //! News on the messages of an application: who is not talked to learns nothing.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use peer::gossip::push_pull::Rides;
 use super::{Parameters, all_know, shown, times};
 use crate::dice::rng;
 use crate::experiment::overlay::{rng_of, some_of};
-use crate::experiment::{each_case, pairs};
+use crate::experiment::{Verdicts, each_case, pairs, seeds};
 use crate::machines::{Addresses, Crowd, Load, Member};
 use crate::runs::Table;
-use crate::stats::quantile;
+use crate::stats::{number, quantile};
 
 /// Who talks with whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,11 +132,10 @@ fn run(talk: Talk, rate: f64, nodes: usize, seed: u64) -> Outcome {
 
 /// All runs of all loads.
 pub(super) fn measure(parameters: &Parameters) -> Vec<Measured> {
-    let seeds = parameters.seed..parameters.seed + parameters.seeds.max(1);
     let cases = pairs(&Talk::ALL, &parameters.rates);
     let done = each_case(
         cases,
-        |_| seeds.clone(),
+        |_| seeds(parameters.seed, parameters.seeds),
         |(talk, rate), seed| run(**talk, *rate, parameters.talkers, seed),
     );
     let measured = |((talk, rate), runs): ((&Talk, _), _)| Measured { talk: *talk, rate, runs };
@@ -149,8 +147,8 @@ pub(super) fn table(all: &[Measured]) -> Table {
         "talk",
         "messages a node and second",
         "50 % know",
-        "99 %",
-        "all",
+        "99 % know",
+        "all know",
         "runs whole",
         "of",
         "never learn %",
@@ -165,7 +163,7 @@ pub(super) fn table(all: &[Measured]) -> Table {
             shown(one.median(1.0)),
             one.whole().to_string(),
             one.runs.len().to_string(),
-            format!("{:.2}", one.never()),
+            number(one.never(), 2),
             one.idle_know().to_string(),
         ]);
     }
@@ -173,25 +171,18 @@ pub(super) fn table(all: &[Measured]) -> Table {
 }
 
 /// Where everybody is talked to once a second or more, everybody learns; who is idle never does.
-pub(super) fn verdict(all: &[Measured]) -> (bool, String) {
-    let (mut holds, mut text) = (true, String::new());
-    let mut judge = |held: bool, line: String| {
-        holds &= held;
-        let said = if held { "holds" } else { "DOES NOT HOLD" };
-        let _ = writeln!(text, "verdict: {said}: {line}");
-    };
+pub(super) fn verdict(all: &[Measured], verdicts: &mut Verdicts) {
     for one in all.iter().filter(|one| one.talk == Talk::Uniform && one.rate >= 1.0) {
         let (whole, runs) = (one.whole(), one.runs.len());
         let line = format!(
             "on {} messages a node and second, uniform: all know in {whole} of {runs} runs",
             one.rate
         );
-        judge(whole == runs, line);
+        verdicts.judge(whole == runs, line);
     }
     let idle = all.iter().filter(|one| one.talk == Talk::Idle);
     let know: usize = idle.map(Measured::idle_know).sum();
-    judge(know == 0, format!("{know} nodes to which nobody talks know, wanted none"));
-    (holds, text)
+    verdicts.judge(know == 0, format!("{know} nodes to which nobody talks know, wanted none"));
 }
 
 #[cfg(test)]

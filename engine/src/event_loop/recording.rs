@@ -37,6 +37,7 @@ impl Recording {
                 .read(true)
                 .write(true)
                 .create(true)
+                .truncate(false)
                 .create_new(new)
                 .mode(0o600)
                 .open(path)

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::experiment::{PAIRS_MAX, Question, Report, Verdicts, bar, check_seeds, seeds};
+use crate::experiment::{PAIRS_MAX, Question, Report, Verdicts, check_seeds, each_job, seeds};
 use crate::plot::{Band, Chart};
-use crate::runs::{Cell, Table, in_parallel};
+use crate::runs::{Cell, Table};
 use crate::stats::{Estimate, beside, number};
 
 pub mod course;
@@ -78,10 +78,7 @@ impl Comparison {
         let seeds = seeds(self.parameters.seed, self.parameters.seeds);
         let of_log = |log| seeds.clone().map(move |seed| (log, seed));
         let jobs: Vec<(&Log, u64)> = self.logs.iter().flat_map(of_log).collect();
-        let progress = bar(jobs.len());
-        let runs = in_parallel(&jobs, &progress, |(log, seed)| replay(log, latency, *seed));
-        progress.finish_and_clear();
-        runs
+        each_job(&jobs, |(log, seed)| replay(log, latency, *seed))
     }
 }
 

@@ -160,7 +160,7 @@ fn probe(folder: &Path) -> Result<(), String> {
 }
 
 /// A bar for so many runs, on the terminal if there is one.
-pub(crate) fn bar(runs: usize) -> ProgressBar {
+fn bar(runs: usize) -> ProgressBar {
     let bar = ProgressBar::new(runs as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} runs, {elapsed}") {
         bar.set_style(style);
@@ -173,6 +173,14 @@ pub(crate) fn pairs<'a, A, B: Copy>(first: &'a [A], second: &[B]) -> Vec<(&'a A,
     first.iter().flat_map(|one| second.iter().map(move |other| (one, *other))).collect()
 }
 
+/// As many jobs at once as there are cores, behind a bar that tells how many are done.
+pub(crate) fn each_job<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let progress = bar(jobs.len());
+    let done = in_parallel(jobs, &progress, run);
+    progress.finish_and_clear();
+    done
+}
+
 /// A run of each case with each of its seeds, as many at once as there are cores: the cases in
 /// their order, and the runs of each in the order of the seeds.
 pub(crate) fn each_case<C: Sync, R: Send>(
@@ -182,9 +190,7 @@ pub(crate) fn each_case<C: Sync, R: Send>(
 ) -> Vec<(C, Vec<R>)> {
     let of_case = |case| seeds(case).map(move |seed| (case, seed));
     let jobs: Vec<(&C, u64)> = cases.iter().flat_map(of_case).collect();
-    let progress = bar(jobs.len());
-    let mut done = in_parallel(&jobs, &progress, |(case, seed)| run(case, *seed)).into_iter();
-    progress.finish_and_clear();
+    let mut done = each_job(&jobs, |(case, seed)| run(case, *seed)).into_iter();
     let with_runs = |case| {
         let runs = done.by_ref().take(seeds(&case).count()).collect();
         (case, runs)

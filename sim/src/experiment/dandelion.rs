@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use peer::{DandelionRules, Instant, Scheme as Rules};
 
-use super::{Question, Report, Verdicts, bar, limits, millis, seeds};
+use super::{Question, Report, Verdicts, each_job, limits, millis, seeds};
 use crate::chains::{Chains, Pace};
 use crate::dice::{Dice, rng};
 use crate::model::{Cuts, Model};
 use crate::network::{Network, NodeId};
 use crate::plot::Chart;
-use crate::runs::{Cell, Table, in_parallel};
+use crate::runs::{Cell, Table};
 use crate::spies::{Guess, Spies};
 use crate::stats::{Estimate, quantile};
 use crate::topology;
@@ -258,12 +258,10 @@ impl Question for Parameters {
             seeds.clone().map(move |seed| (scheme, seed))
         };
         let jobs: Vec<(Scheme, u64)> = schemes.iter().flat_map(of_scheme).collect();
-        let progress = bar(jobs.len());
-        let done = in_parallel(&jobs, &progress, |(scheme, seed)| {
+        let done = each_job(&jobs, |(scheme, seed)| {
             let failed = |error| format!("{} with seed {seed}: {error}", scheme.name());
             run(self, *scheme, *seed).map_err(failed)
         });
-        progress.finish_and_clear();
         let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
         let per_scheme = outcomes.chunks(self.seeds as usize);
         let results: Vec<(Scheme, &[Outcome])> = schemes.into_iter().zip(per_scheme).collect();

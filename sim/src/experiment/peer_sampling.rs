@@ -7,10 +7,10 @@ mod verdict;
 use std::path::{Path, PathBuf};
 
 use super::overlay::{CYCLE, Setting};
-use super::{Question, Report, bar, each_case, limits, seeds};
+use super::{Question, Report, each_case, each_job, limits, seeds};
 use crate::graph::Paths;
 use crate::plot::{Band, Chart};
-use crate::runs::{Cell, Table, in_parallel};
+use crate::runs::{Cell, Table};
 use crate::stats::{Estimate, number};
 use measures::{Followed, Mesh, Shape, Sized, Sizes};
 
@@ -115,9 +115,7 @@ fn find(parameters: &Parameters) -> Findings {
     });
     let mut counts = MESHES.to_vec();
     counts.retain(|count| *count <= parameters.mesh_nodes);
-    let progress = bar(counts.len());
-    let meshes = in_parallel(&counts, &progress, |count| measures::mesh(*count, parameters.seed));
-    progress.finish_and_clear();
+    let meshes = each_job(&counts, |count| measures::mesh(*count, parameters.seed));
     Findings { shapes, stars, sized, followed, meshes }
 }
 

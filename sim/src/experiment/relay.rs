@@ -7,14 +7,14 @@ use std::time::Duration;
 use codec::Kind;
 use peer::{Policy as Rules, RelayRules, Rng};
 
-use super::{Question, Report, Verdicts, bar, limits, millis, seeds};
+use super::{Question, Report, Verdicts, each_job, limits, millis, seeds};
 use crate::chains::{Chains, Pace};
 use crate::dice::{Dice, rng};
 use crate::ledger::Spread;
 use crate::model::Model;
 use crate::network::Network;
 use crate::plot::{Band, Chart};
-use crate::runs::{Cell, Table, in_parallel};
+use crate::runs::{Cell, Table};
 use crate::spies::Spies;
 use crate::stats::{Estimate, quantile};
 use crate::topology;
@@ -296,12 +296,10 @@ impl Question for Parameters {
             seeds.clone().map(move |seed| (setting, seed))
         };
         let jobs: Vec<(Setting, u64)> = settings.iter().flat_map(of_setting).collect();
-        let progress = bar(jobs.len());
-        let done = in_parallel(&jobs, &progress, |(setting, seed)| {
+        let done = each_job(&jobs, |(setting, seed)| {
             let failed = |error| format!("{} with seed {seed}: {error}", name_of(setting));
             run(self, *setting, *seed).map_err(failed)
         });
-        progress.finish_and_clear();
         let outcomes: Vec<Outcome> = done.into_iter().collect::<Result<_, _>>()?;
         let results: Vec<(Setting, &[Outcome])> =
             settings.into_iter().zip(outcomes.chunks(self.seeds as usize)).collect();

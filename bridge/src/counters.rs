@@ -48,6 +48,8 @@ metrics! {
     dialed,
     /// Whole frames received.
     frames_received,
+    /// Pings and Pongs of these.
+    pings_received,
     /// Whole frames sent.
     frames_sent,
     /// Bytes received.

@@ -29,6 +29,8 @@ pub struct Counts {
     pub extended: u64,
     /// Frames that came, unknown kinds included.
     pub frames_received: u64,
+    /// Pings and Pongs of these.
+    pub pings_received: u64,
     /// Bytes that came.
     pub bytes_received: u64,
     /// Payloads handed to the chain as new.
@@ -135,6 +137,7 @@ impl Default for Counts {
             outbound: 0,
             extended: 0,
             frames_received: 0,
+            pings_received: 0,
             bytes_received: 0,
             payloads_new: 0,
             payloads_hinted: 0,

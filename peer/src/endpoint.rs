@@ -388,20 +388,19 @@ impl Endpoint {
         self.send(conn, ping);
     }
 
-    /// Answers a ping. Our own rides with the pong, unless one left just before; the next is then
-    /// due a little later than a period, so that it rides with the next pong again. Two peers that
-    /// ping each other so exchange one send each and wake each other half as often.
+    /// Answers a ping. Our own rides with the pong, unless one left just before. Two peers that
+    /// ping each other so exchange three sends in a period and not four.
     fn on_ping(&mut self, conn: ConnId, ping: Ping) {
         self.send_answer(conn, self.greetings.pong.clone());
         let period = self.config.ping_period;
         let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) else { return };
         session.agreement.tip =
             ChainTip { height: ping.height, total_difficulty: ping.total_difficulty };
-        if session.next_ping <= self.now.after(period - period / 10) {
+        if session.pings_along(self.now, period) {
             self.ping(conn);
-            if let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) {
-                session.next_ping = session.next_ping.after(period / 20);
-            }
+        }
+        if let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) {
+            session.waits_for_its_ping(period);
         }
         self.on_tips(Some(conn));
     }

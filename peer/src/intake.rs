@@ -341,6 +341,7 @@ impl Endpoint {
         if consumed {
             credit.frames -= 1;
             self.counts.frames_received += 1;
+            self.counts.pings_received += u64::from(matches!(kind, Kind::Ping | Kind::Pong));
             if let Some(peer) = self.peers.get_mut(conn) {
                 peer.received.frames += 1;
             }

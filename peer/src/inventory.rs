@@ -166,23 +166,27 @@ impl Inventory {
     }
 
     /// Clears the columns of retired slots, all with one mask, for at most `rows_per_call` rows of
-    /// a block (64 bytes each). Says whether there is more to do.
+    /// a block (64 bytes each). Says whether there is more to do. Rows that were never open have no
+    /// bits, and memory that was never touched stays so.
     pub fn sweep(&mut self, rows_per_call: usize) -> bool {
         if self.sweeping.iter().all(|word| *word == 0) {
             self.sweeping.swap_with_slice(&mut self.retired);
             self.swept = 0;
         }
         let end = self.blocks_used * self.rows;
+        let opened = self.next.min(self.rows as u64) as usize;
         let mut budget = rows_per_call;
-        while self.swept < end && budget > 0 {
-            let block = self.swept / self.rows;
-            let rest = (block + 1) * self.rows - self.swept;
+        while self.swept < end {
+            let (block, row) = (self.swept / self.rows, self.swept % self.rows);
             let mask = self.sweeping.as_chunks::<LINE_WORDS>().0[block];
-            if mask == [0; LINE_WORDS] {
-                self.swept += rest;
+            if mask == [0; LINE_WORDS] || row >= opened {
+                self.swept += self.rows - row;
                 continue;
             }
-            let count = rest.min(budget);
+            if budget == 0 {
+                return true;
+            }
+            let count = (opened - row).min(budget);
             for line in &mut self.matrix.lines_mut()[self.swept..self.swept + count] {
                 for (word, mask) in line.iter_mut().zip(mask) {
                     *word &= !mask;
@@ -191,10 +195,8 @@ impl Inventory {
             self.swept += count;
             budget -= count;
         }
-        if self.swept == end {
-            self.sweeping.fill(0);
-        }
-        self.swept < end || self.retired.iter().any(|word| *word != 0)
+        self.sweeping.fill(0);
+        self.retired.iter().any(|word| *word != 0)
     }
 
     /// Opens the row of a new payload: nobody has it yet. Rows of payloads between it and the
@@ -438,6 +440,24 @@ mod tests {
         assert_eq!(inventory.mentions(second), 0);
         assert_eq!(inventory.join(), Some(second));
         assert!(!inventory.sweep(1));
+    }
+
+    #[test]
+    fn rows_that_were_never_open_are_not_swept() {
+        let mut inventory = inventory(1024, 2 * BLOCK_SLOTS as u32);
+        let peers: Vec<_> = (0..2 * BLOCK_SLOTS).map(|_| inventory.join().unwrap()).collect();
+        let (first, last) = (peers[0], peers[peers.len() - 1]);
+        inventory.leave(first);
+        assert!(!inventory.sweep(1), "no row is open");
+        assert_eq!(inventory.join(), Some(first));
+        inventory.open_row(Sequence::new(0));
+        for peer in [first, last] {
+            inventory.note(peer, Sequence::new(0));
+            inventory.leave(peer);
+        }
+        assert!(inventory.sweep(1), "a row in each of two blocks");
+        assert!(!inventory.sweep(1));
+        assert_eq!((inventory.mentions(first), inventory.mentions(last)), (0, 0));
     }
 
     #[test]

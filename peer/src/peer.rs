@@ -73,7 +73,9 @@ pub(crate) struct Session {
     /// Its column in the inventory; without one it simply gets everything.
     pub(crate) slot: Option<PeerSlot>,
     pub(crate) next_ping: Instant,
-    ping_sent: Option<Instant>,
+    /// When our latest ping left.
+    pinged: Option<Instant>,
+    awaits_pong: bool,
     /// Round trip of the latest ping.
     pub(crate) ping: Option<Duration>,
     /// The shortest of all, and how many there were; since a pong last came unasked.
@@ -385,7 +387,8 @@ impl Session {
             agreement,
             slot,
             next_ping,
-            ping_sent: None,
+            pinged: None,
+            awaits_pong: false,
             ping: None,
             ping_min: None,
             pings: 0,
@@ -417,14 +420,30 @@ impl Session {
 
     /// A ping leaves now; the next one is due a period later.
     pub(crate) const fn pinged(&mut self, now: Instant, period: Duration) {
-        self.ping_sent = Some(now);
+        self.pinged = Some(now);
+        self.awaits_pong = true;
         self.next_ping = now.after(period);
+    }
+
+    /// Whether a ping of ours rides with the pong that leaves now: not if one left less than a
+    /// tenth of a period ago.
+    pub(crate) fn pings_along(&self, now: Instant, period: Duration) -> bool {
+        self.pinged.is_none_or(|at| now.since(at) >= period / 10)
+    }
+
+    /// The peer pings, too, and our ping left with the pong or just before. So the next is due a
+    /// little later than a period: it rides with the pong to the peer's next. The margin is above
+    /// [`Self::pings_along`]'s, or a ping that left just before the peer's would do so for ever.
+    pub(crate) fn waits_for_its_ping(&mut self, period: Duration) {
+        self.next_ping =
+            self.pinged.map_or(self.next_ping, |at| at.after(period + period * 3 / 20));
     }
 
     /// A pong names no ping. Whoever scatters some may meet one that has just left, and seem near;
     /// so the first that no ping waits for undoes what was measured.
     fn on_pong(&mut self, now: Instant) {
-        let Some(sent) = self.ping_sent.take() else {
+        let awaited = std::mem::take(&mut self.awaits_pong);
+        let Some(sent) = self.pinged.filter(|_| awaited) else {
             (self.ping_min, self.pings) = (None, 0);
             return;
         };

@@ -20,6 +20,7 @@ mod recording;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -38,8 +39,9 @@ pub(crate) use self::control::Control;
 use self::datagrams::Datagrams;
 pub(crate) use self::receiving::PARKED_COPIES_BYTES_MAX;
 pub(crate) use self::recording::Recording;
+use self::waiting::{NAP, Pace};
 use crate::connection::Connections;
-use crate::io::{Batch, Completion, Io, ListenerId, Submission, Wait};
+use crate::io::{Completion, Io, ListenerId, Submission, Until, Wait};
 use crate::resolver::Resolver;
 use crate::send_queue::SEND_BYTES;
 use crate::topics::Topics;
@@ -63,19 +65,6 @@ const CROWD_HOLD_MAX: Duration = Duration::from_secs(2);
 
 /// How often dials, goodbyes and sends in the kernel are looked at, while there are any.
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
-
-/// Turns that completed at least this many operations make the next wait a batching one.
-const BUSY_COMPLETIONS: u64 = 16;
-
-/// How long a batching wait of a busy loop may take.
-const BATCH_PATIENCE: Duration = Duration::from_micros(500);
-
-/// What a batching wait aims at: as much as stays in the second-level cache from the kernel's copy
-/// until it is parsed.
-const BATCH_BYTES: u64 = 256 << 10;
-
-/// Completions that a batching wait may wait for, whatever their size.
-const BATCH_WANT: std::ops::RangeInclusive<u64> = 16..=512;
 
 /// What to tell the core when its outputs are drained.
 enum Deferred {
@@ -157,9 +146,7 @@ pub(crate) struct EventLoop {
     crowded_since: Option<Instant>,
     /// The chain's commands wait for sends to leave.
     held_back: bool,
-    /// Operations reaped by the last wait, and the bytes consumed by then.
-    last_reaped: u64,
-    last_bytes: u64,
+    pace: Pace,
     watch_at: Instant,
     lane_stalled_since: Option<Instant>,
     /// When the loop ends, whatever is left.
@@ -213,8 +200,7 @@ impl EventLoop {
             crowded: 0,
             crowded_since: None,
             held_back: false,
-            last_reaped: 0,
-            last_bytes: 0,
+            pace: Pace::new(),
             watch_at: Instant::START,
             lane_stalled_since: None,
             stop_at: None,
@@ -248,7 +234,7 @@ impl EventLoop {
     pub(crate) fn enter(&mut self) -> std::io::Result<()> {
         let wait = self.wait();
         self.io.turn(&mut self.submissions, wait, &mut self.completions)?;
-        self.last_reaped = self.completions.len() as u64;
+        self.pace.reaped(self.completions.len());
         self.reaped.extend(self.completions.drain(..));
         self.bridge.awake();
         self.metrics.turns += 1;
@@ -277,6 +263,7 @@ impl EventLoop {
         if self.bridge.chain_waits() {
             self.submissions.push(Submission::NotifyChain);
         }
+        self.pace.worked(self.now, self.endpoint.counts());
         self.publish_metrics();
         self.write_recording();
     }
@@ -295,7 +282,7 @@ impl EventLoop {
         // While commands are held back they are on the lane, and no reason to stay awake.
         let wanted = Wanted { commands: !self.held_back, room: starved };
         if at_hand || !self.bridge.prepare_sleep(wanted) {
-            return Wait { timeout: Some(Duration::ZERO), batch: None };
+            return Wait { timeout: Some(Duration::ZERO), until: Until::First };
         }
         let watch = (self.is_watching() || self.held_back || starved).then_some(self.watch_at);
         let accept = self.listeners.iter().filter_map(|listener| listener.retry_at).min();
@@ -303,22 +290,19 @@ impl EventLoop {
         let own = [watch, accept, self.datagrams.retry_at, refill, self.changes_at, self.stop_at];
         let until = own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min();
         let timeout = until.map(|until| until.since(self.now));
-        Wait { timeout, batch: self.batch() }
-    }
-
-    /// After a busy turn, a wait for about as many receives as the cache holds.
-    fn batch(&mut self) -> Option<Batch> {
-        let bytes = self.endpoint.counts().bytes_received;
-        let received = bytes - std::mem::replace(&mut self.last_bytes, bytes);
-        if self.last_reaped < BUSY_COMPLETIONS {
-            return None;
+        if watch.is_none() && self.pace.naps(self.now) {
+            let timeout = Some(timeout.map_or(NAP, |timeout| timeout.min(NAP)));
+            return Wait { timeout, until: Until::Woken };
         }
-        let want = BATCH_BYTES * self.last_reaped / received.max(1);
-        let want = want.clamp(*BATCH_WANT.start(), *BATCH_WANT.end()) as u32;
-        Some(Batch { want, patience: BATCH_PATIENCE })
+        Wait { timeout, until: self.pace.until(self.endpoint.counts()) }
     }
 
     fn complete(&mut self, completion: Completion) {
+        match completion {
+            // What they bring is counted elsewhere.
+            Completion::Received { .. } | Completion::Sent { .. } | Completion::Woken => {}
+            _ => self.pace.spoken(self.now),
+        }
         match completion {
             Completion::Accepted { listener, result, more } => {
                 self.on_accepted(listener, result, more);
@@ -424,6 +408,7 @@ impl EventLoop {
             }
             let Some(command) = self.bridge.pop() else { return };
             bytes += command.bytes();
+            self.pace.spoken(self.now);
             self.feed(Input::FromChain(command));
             if bytes >= SEND_BYTES {
                 return;

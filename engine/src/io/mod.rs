@@ -8,6 +8,7 @@
 //! [`Submission::Send`] and come back with [`Completion::Sent`]; received bytes stay in the buffer
 //! pool, and a [`Lease`] is the right to read them until it is given back.
 
+mod bell;
 #[allow(unsafe_code, reason = "memory that the kernel fills")]
 mod buffers;
 #[allow(unsafe_code, reason = "a zeroed message header")]
@@ -141,11 +142,23 @@ pub(crate) enum Completion {
 pub(crate) struct Wait {
     /// At most this long; `None` is for ever; zero does not wait.
     pub(crate) timeout: Option<Duration>,
-    /// Wait for this many completions, but no longer than `patience`, then for the first one.
-    pub(crate) batch: Option<Batch>,
+    /// What ends it before.
+    pub(crate) until: Until,
 }
 
-/// A batching wait, for a busy loop.
+/// What ends a wait before its time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Until {
+    /// The first completion.
+    First,
+    /// For a busy loop, so many of them; after its patience, the first one.
+    Batch(Batch),
+    /// For a loop that naps, a wake by another thread. What completes meanwhile is reaped then. No
+    /// wait at all if there is something to submit, or to reap.
+    Woken,
+}
+
+/// A batching wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Batch {
     pub(crate) want: u32,

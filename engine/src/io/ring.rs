@@ -17,12 +17,13 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Parameters, Probe, cqueue, opcode, squeue};
 use rustix::net::Shutdown;
 
+use super::bell::Bell;
 use super::buffers::{BufferConfig, DATAGRAM_GROUP_BYTES, RecvBuffers};
 use super::error::{RingError, Surroundings};
 use super::op;
 use super::operations::{ENTRIES_PER_SUBMISSION, Operations};
 use super::sockets;
-use super::{Completion, Group, Half, Io, Lease, ListenerId, Socket, Submission, Wait};
+use super::{Completion, Group, Half, Io, Lease, ListenerId, Socket, Submission, Until, Wait};
 
 /// Entries of the submission queue; a larger batch is submitted in pieces.
 const SUBMISSIONS: u32 = 4096;
@@ -96,6 +97,7 @@ const fn queue_bytes(submissions: u32, completions: u32) -> usize {
 pub(crate) struct Ring {
     uring: ManuallyDrop<IoUring>,
     door: ManuallyDrop<Door>,
+    bell: Bell,
     /// Behind the ring in every respect: what it may touch, so it goes last.
     operations: ManuallyDrop<Operations>,
     /// Whether the kernel can wait for a batch (since 6.12).
@@ -129,12 +131,15 @@ impl Ring {
         }
         let buffers = RecvBuffers::new(buffers)?;
         let around = Surroundings::read();
+        let bell = Bell::new(&wake)
+            .map_err(|error| RingError::diagnose("watch for wakes", error, &around))?;
         let uring = set_up(queues, &around)?;
         // From here on the value is whole: whatever fails, its drop closes the ring before it
         // frees the buffers.
         let ring = Self {
             waits_for_batch: uring.params().is_feature_min_timeout(),
             door: ManuallyDrop::new(Door::new(uring.as_raw_fd())),
+            bell,
             uring: ManuallyDrop::new(uring),
             operations: ManuallyDrop::new(Operations::new(
                 buffers,
@@ -194,16 +199,24 @@ impl Ring {
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<()> {
-        let Wait { timeout, batch } = wait;
+        let Wait { timeout, until } = wait;
         if timeout == Some(Duration::ZERO) {
             return self.enter(0, None, Duration::ZERO);
         }
-        match batch {
-            Some(batch) if self.waits_for_batch && batch.want > 1 => {
+        match until {
+            Until::Batch(batch) if self.waits_for_batch && batch.want > 1 => {
                 let patience = timeout.map_or(batch.patience, |most| most.min(batch.patience));
                 self.enter(batch.want, timeout, patience)
             }
-            _ => self.enter(1, timeout, Duration::ZERO),
+            Until::First | Until::Batch(_) => self.enter(1, timeout, Duration::ZERO),
+            Until::Woken => {
+                let nothing_to_do =
+                    self.uring.submission().is_empty() && self.uring.completion().is_empty();
+                if nothing_to_do {
+                    self.bell.wait(timeout)?;
+                }
+                self.enter(0, None, Duration::ZERO)
+            }
         }
     }
 

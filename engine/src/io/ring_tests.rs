@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::ring::Queues;
 use super::{
     Batch, BufferConfig, Completion, Gathered, Group, Half, Io, Lease, ListenerId, Ring,
-    RingConfig, RingError, Socket, Submission, Wait, pool_bytes,
+    RingConfig, RingError, Socket, Submission, Until, Wait, pool_bytes,
 };
 
 /// Most turns that a test waits for something, of 20 ms each if nothing happens.
@@ -25,8 +25,8 @@ const FEW: BufferConfig =
 
 const CONN: ConnId = ConnId::new(5, 7);
 
-const NOW: Wait = Wait { timeout: Some(Duration::ZERO), batch: None };
-const SOON: Wait = Wait { timeout: Some(Duration::from_millis(20)), batch: None };
+const NOW: Wait = Wait { timeout: Some(Duration::ZERO), until: Until::First };
+const SOON: Wait = Wait { timeout: Some(Duration::from_millis(20)), until: Until::First };
 
 /// A ring with what a test needs around it.
 struct Rig {
@@ -486,14 +486,49 @@ fn a_batch_larger_than_the_queue_is_submitted_in_one_turn() {
 #[test]
 fn a_batching_wait_ends_with_one_completion_after_its_patience() {
     let mut rig = Rig::new(FEW);
-    let batch = Some(Batch { want: 1000, patience: Duration::from_millis(1) });
+    let until = Until::Batch(Batch { want: 1000, patience: Duration::from_millis(1) });
     rustix::io::write(&rig.wake, &1_u64.to_ne_bytes()).unwrap();
     // Without an end of the wait: were the patience not heeded, this would hang.
-    rig.turn(Wait { timeout: None, batch });
+    rig.turn(Wait { timeout: None, until });
     assert!(matches!(rig.completions[..], [Completion::Woken]));
     let entries = rig.ring.entries();
-    rig.turn(Wait { timeout: Some(Duration::from_millis(1)), batch });
+    rig.turn(Wait { timeout: Some(Duration::from_millis(1)), until });
     assert_eq!((rig.completions.len(), rig.ring.entries()), (1, entries + 1));
+}
+
+#[test]
+fn only_a_wake_ends_a_nap_and_what_came_meanwhile_is_reaped() {
+    let mut rig = Rig::new(FEW);
+    let until = Until::Woken;
+    let (_, addr) = rig.listen();
+    // A connection completes the accept, and is no end of the nap: that is its time.
+    let _client = TcpStream::connect(addr).unwrap();
+    rig.turn(Wait { timeout: Some(Duration::from_millis(1)), until });
+    assert!(matches!(rig.completions[..], [Completion::Accepted { .. }]), "{:?}", rig.completions);
+    rig.completions.clear();
+    for _ in 0..2 {
+        let wake = rig.wake.try_clone().unwrap();
+        let ring = move || rustix::io::write(&wake, &1_u64.to_ne_bytes()).unwrap();
+        let waker = bridge::spawn("waker", ring).unwrap();
+        // Without an end: were the wake not heard, this would hang.
+        rig.turn(Wait { timeout: None, until });
+        waker.join().unwrap();
+        assert!(matches!(rig.completions[..], [Completion::Woken]), "{:?}", rig.completions);
+        rig.completions.clear();
+    }
+    // A wake before the nap is not slept over.
+    rustix::io::write(&rig.wake, &1_u64.to_ne_bytes()).unwrap();
+    rig.turn(Wait { timeout: None, until });
+    assert!(matches!(rig.completions[..], [Completion::Woken]));
+}
+
+#[test]
+fn what_is_submitted_is_not_napped_over() {
+    let mut rig = Rig::new(FEW);
+    rig.submissions.push(Submission::NotifyChain);
+    rig.turn(Wait { timeout: None, until: Until::Woken });
+    let mut count = [0; 8];
+    rustix::io::read(&rig.chain, &mut count).unwrap();
 }
 
 #[test]

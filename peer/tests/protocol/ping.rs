@@ -79,7 +79,18 @@ fn our_ping_leaves_with_the_pong_unless_one_left_just_before() {
         assert_eq!(sent_kinds(&solo.receive(conn, &ping(1))), [Kind::Pong, Kind::Ping]);
     }
     // One that does not ping is pinged.
-    assert_eq!(solo.run_for(PERIOD + PERIOD / 20 + 2 * SLOT).len(), 1);
+    assert_eq!(solo.run_for(PERIOD + PERIOD * 3 / 20 + 2 * SLOT).len(), 1);
+}
+
+#[test]
+fn a_ping_that_left_just_before_the_remotes_waits_for_it_the_next_time() {
+    let mut solo = Solo::small();
+    let conn = solo.join(0);
+    run_to_ping(&mut solo);
+    assert_eq!(solo.run_for(PERIOD / 20), []);
+    assert_eq!(sent_kinds(&solo.receive(conn, &ping(1))), [Kind::Pong]);
+    assert_eq!(solo.run_for(PERIOD + 2 * SLOT), []);
+    assert_eq!(sent_kinds(&solo.receive(conn, &ping(1))), [Kind::Pong, Kind::Ping]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event_loop::sending::SENDS_PER_TURN;
+use crate::event_loop::waiting::{BUSY_COMPLETIONS, SILENCE};
 
 /// More connections than may wait for their send before the chain's commands wait.
 const CROWD: usize = SEND_BACKLOG_MAX + 100;
@@ -99,7 +100,7 @@ fn a_busy_turn_makes_the_next_wait_a_batching_one() {
             stage.script.receive(*peer, &unknown());
         }
         stage.turn();
-        stage.event_loop.wait().batch.is_some()
+        matches!(stage.event_loop.wait().until, Until::Batch(_))
     };
     assert!(busy(&mut stage, many));
     assert!(!busy(&mut stage, many - 1));
@@ -223,4 +224,67 @@ fn a_pong_does_not_wait_behind_a_broadcast() {
     let pong = frame(&Message::Pong(codec::Pong { total_difficulty: 0, height: 0 }));
     let wire = stage.script.take_wire(last);
     assert!(wire.starts_with(&pong), "{wire:?}");
+}
+
+/// Lets time pass in which each of these peers pings ten times a second.
+fn pings(stage: &mut Stage, peers: &[Socket], time: Duration) {
+    for _ in 0..time.as_millis() / 100 {
+        for peer in peers {
+            stage.script.receive(*peer, &ping());
+        }
+        stage.pass(Duration::from_millis(100));
+        stage.settle();
+    }
+}
+
+#[test]
+fn while_many_peers_only_ping_the_loop_naps() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(60);
+    stage.script.sends_complete_at_once(true);
+    let naps = |stage: &mut Stage| {
+        let wait = stage.event_loop.wait();
+        let naps = wait.until == Until::Woken;
+        assert!(!naps || wait.timeout.is_some_and(|timeout| timeout <= NAP), "{wait:?}");
+        naps
+    };
+    pings(&mut stage, &peers, SILENCE / 2);
+    assert!(!naps(&mut stage), "their handshakes were only just");
+    pings(&mut stage, &peers, SILENCE);
+    assert!(naps(&mut stage));
+
+    type Interrupt = fn(&mut Stage, Socket);
+    let interruptions: [(&str, Interrupt); 3] = [
+        ("a payload", |stage, peer| stage.script.receive(peer, transaction(1, 100).frame())),
+        ("a command", |stage, _| stage.publish(&transaction(2, 100))),
+        ("a newcomer", |stage, _| {
+            stage.accept();
+        }),
+    ];
+    for (what, interrupt) in interruptions {
+        interrupt(&mut stage, peers[0]);
+        stage.settle();
+        assert!(!naps(&mut stage), "{what}");
+        pings(&mut stage, &peers, SILENCE / 2);
+        assert!(!naps(&mut stage), "{what} was only just");
+        pings(&mut stage, &peers, SILENCE);
+        assert!(naps(&mut stage), "{what} was long ago");
+    }
+
+    pings(&mut stage, &peers[..40], Duration::from_millis(200));
+    assert!(!naps(&mut stage), "too few to be worth it");
+}
+
+#[test]
+fn after_a_busy_turn_the_loop_looks_again_before_it_naps() {
+    let mut stage = Stage::new(Setup::default());
+    let peers = stage.establish(60);
+    stage.script.sends_complete_at_once(true);
+    pings(&mut stage, &peers, SILENCE * 2);
+    assert_eq!(stage.event_loop.wait().until, Until::Woken);
+    for peer in &peers[..BUSY_COMPLETIONS as usize] {
+        stage.script.receive(*peer, &ping());
+    }
+    stage.turn();
+    assert_ne!(stage.event_loop.wait().until, Until::Woken);
 }

@@ -3,10 +3,11 @@
 use codec::{Kind, Network, Payload};
 
 use super::*;
+use crate::io::Until;
 
 const CONN: ConnId = ConnId::new(1, 1);
 
-const NOW: Wait = Wait { timeout: Some(Duration::ZERO), batch: None };
+const NOW: Wait = Wait { timeout: Some(Duration::ZERO), until: Until::First };
 
 fn addr(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], port))

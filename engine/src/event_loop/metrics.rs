@@ -35,13 +35,13 @@ const fn note_counts(metrics: &mut Metrics, counts: &Counts) {
     copy!(counts: Counts {
         frames_received pings_received bytes_received payloads_new payloads_hinted
         payloads_requested duplicates duplicate_bytes unknown_frames requests_unsent
-        commands_refused requests_waiting requests_refused messages_passed_over gossip_new gossip_known gossip_missed
-        neighbours members members_suspected members_lost datagrams_received datagrams_sent
-        datagrams_strange datagrams_malformed news_untimely datagrams_passed_over
-        answers_withheld relay_withheld stems_relayed stems_fluffed blocks_late blocks_hedged
-        blocks_reassigned pool_wanted pool_parts_heard
-        pool_parts_told envelopes_passed_over assembly_bytes addresses_heard addresses_new
-        addresses_passed_over address_requests_passed_over reseeds closed
+        commands_refused requests_waiting requests_refused messages_passed_over gossip_new
+        gossip_known gossip_missed neighbours members members_suspected members_lost
+        datagrams_received datagrams_sent datagrams_strange datagrams_malformed news_untimely
+        datagrams_passed_over answers_withheld relay_withheld stems_relayed stems_fluffed
+        blocks_late blocks_hedged blocks_reassigned pool_wanted pool_parts_heard pool_parts_told
+        envelopes_passed_over assembly_bytes addresses_heard addresses_new addresses_passed_over
+        address_requests_passed_over reseeds closed
     } [inbound outbound extended by_kind] to metrics);
     metrics.peers_inbound = inbound;
     metrics.peers_outbound = outbound;

@@ -61,8 +61,9 @@ struct Options {
     /// Rounds; in each, every server is measured once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Frames of a round. Default: 4,000,000 in bulk (54 a write), 1,000,000 else.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=40_000_000))]
+    /// Frames of a round. Default: 4,000,000 in bulk (54 a write), 1,000,000 else. With more than
+    /// ten million a duplicate may be older than what the servers remember.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=FRAMES_MAX))]
     frames: Option<u64>,
     /// Connections that write.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=8_000))]
@@ -90,6 +91,9 @@ enum Role {
     /// Measure what its workers cost the engine's loop while they pack without end.
     Packing(packing::Options),
 }
+
+/// Most frames of a round: with the warm-up, as many new payloads as the servers remember exactly.
+const FRAMES_MAX: u64 = 9_500_000;
 
 /// Frames of one round: about a second on a small machine.
 const fn frames_default(frames_per_write: u16) -> u64 {

@@ -80,6 +80,10 @@ impl Condition {
 
 /// Runs the cluster and reports; `Err` is what kept it from running.
 pub(crate) fn run(flags: &Cluster, told_to_stop: &AtomicBool) -> Result<Report, String> {
+    if flags.only == Some(Part::Spread) && flags.engines > spread::ENGINES_MAX {
+        let most = spread::ENGINES_MAX;
+        return Err(format!("messages spread among at most {most} engines, not {}", flags.engines));
+    }
     flags.spread.prepare()?;
     let files = flags.reports.prepare("cluster")?;
     let mut report = match flags.only {
@@ -104,7 +108,11 @@ pub(crate) fn run(flags: &Cluster, told_to_stop: &AtomicBool) -> Result<Report, 
     println!("  reports: {files}");
     if let Some(log) = log {
         let log = log.display();
-        println!("  simulated: cargo run --release --bin sim -- cluster --log {log}");
+        if report.is_interrupted {
+            println!("  what there is of the log: {log}");
+        } else {
+            println!("  simulated: cargo run --release --bin sim -- cluster --log {log}");
+        }
     }
     Ok(report)
 }

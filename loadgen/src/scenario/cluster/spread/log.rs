@@ -100,9 +100,10 @@ pub(super) struct Rules {
     pub(super) shuffle_us: u64,
 }
 
-/// Where lines go.
+/// Where lines go: beside the log of the run before, until they are whole.
 pub(super) struct Log {
     path: PathBuf,
+    part: PathBuf,
     out: BufWriter<File>,
 }
 
@@ -110,9 +111,13 @@ impl Log {
     /// An empty log; makes its folder.
     pub(super) fn create(path: &Path) -> Result<Self, String> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let file = folder.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| File::create(path));
-        let file = file.map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
-        Ok(Self { path: path.to_owned(), out: BufWriter::new(file) })
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file =
+            folder.map_or(Ok(()), std::fs::create_dir_all).and_then(|()| File::create(&part));
+        let file = file.map_err(|error| format!("cannot write to {}: {error}", part.display()))?;
+        Ok(Self { path: path.to_owned(), part, out: BufWriter::new(file) })
     }
 
     pub(super) fn write(&mut self, line: &Line<'_>) -> Result<(), String> {
@@ -120,9 +125,14 @@ impl Log {
         writeln!(self.out, "{text}").map_err(|error| self.broken(&error))
     }
 
-    /// Everything is on its way to the disk.
-    pub(super) fn finish(mut self) -> Result<PathBuf, String> {
+    /// Everything is on its way to the disk; says where it is. What was interrupted stays beside
+    /// the log of the run before.
+    pub(super) fn finish(mut self, is_interrupted: bool) -> Result<PathBuf, String> {
         self.out.flush().map_err(|error| self.broken(&error))?;
+        if is_interrupted {
+            return Ok(self.part);
+        }
+        std::fs::rename(&self.part, &self.path).map_err(|error| self.broken(&error))?;
         Ok(self.path)
     }
 
@@ -143,5 +153,22 @@ mod tests {
         assert_eq!(text, r#"{"is":"heard","us":7,"engine":3,"message":0,"hops":2}"#);
         let line = Line::Loss { us: 8, share: 0.1 };
         assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"is":"loss","us":8,"share":0.1}"#);
+    }
+
+    #[test]
+    fn an_interrupted_log_leaves_the_one_before() {
+        let folder = std::env::temp_dir().join(format!("loadgen-log-{}", std::process::id()));
+        let path = folder.join("cluster.jsonl");
+        for (us, is_interrupted) in [(1, false), (2, true), (3, false)] {
+            let mut log = Log::create(&path).unwrap();
+            log.write(&Line::End { us }).unwrap();
+            let written = log.finish(is_interrupted).unwrap();
+            assert_eq!(written == path, !is_interrupted);
+            let line = |us| format!("{{\"is\":\"end\",\"us\":{us}}}\n");
+            assert_eq!(std::fs::read_to_string(&written).unwrap(), line(us));
+            let last_whole = if is_interrupted { us - 1 } else { us };
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), line(last_whole));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -36,6 +36,9 @@ use words::{Order, Over, Said, Spec};
 /// Most engines of this part: each is a process.
 pub(super) const ENGINES_MAX: u32 = 200;
 
+/// Long beside the wait for a processor, short beside the periods of the overlay.
+const DELAY_DEFAULT: Duration = Duration::from_millis(20);
+
 /// Longest way: with longer ones the rules of the overlay give up dials and answers.
 const DELAY_MAX: Duration = Duration::from_millis(500);
 
@@ -69,9 +72,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) every: Duration,
     /// What a byte takes from one engine to another, so that it is the network that is seen and not
-    /// the wait for a processor; `0` is the loopback itself, as datagrams have it.
-    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = delay)]
-    pub(crate) delay: Duration,
+    /// the wait for a processor; `0` is the loopback itself, as datagrams have it [default: 20ms].
+    #[arg(long, value_name = "TIME", value_parser = delay, conflicts_with = "udp")]
+    pub(crate) delay: Option<Duration>,
     /// Bytes of a message.
     #[arg(long, value_name = "N", default_value_t = 200,
           value_parser = clap::value_parser!(u16).range(4..=1_000))]
@@ -98,6 +101,12 @@ pub(crate) struct Flags {
 impl Flags {
     const fn over(&self) -> Over {
         if self.udp { Over::Datagrams } else { Over::Streams }
+    }
+
+    /// What a byte takes, if that is not what it takes anyway.
+    fn delayed(&self) -> Option<Duration> {
+        let delay = self.delay.unwrap_or(DELAY_DEFAULT);
+        (!self.udp && !delay.is_zero()).then_some(delay)
     }
 
     fn loses(&self) -> bool {
@@ -148,7 +157,7 @@ pub(super) fn run(
         }
     }
     let is_interrupted = told_to_stop.load(Ordering::Relaxed);
-    Ok(Outcome { figures, log: log.finish()?, faults, is_interrupted })
+    Ok(Outcome { figures, log: log.finish(is_interrupted)?, faults, is_interrupted })
 }
 
 /// One run.
@@ -168,11 +177,7 @@ fn once(
         told_to_stop,
         log,
         members: Members::new(),
-        relay: match flags.delay {
-            Duration::ZERO => None,
-            _ if flags.udp => None,
-            delay => Some(Relay::start(delay)?),
-        },
+        relay: flags.delayed().map(Relay::start).transpose()?,
         start_ns: now_ns(),
         numbers: BTreeMap::new(),
         gone: BTreeSet::new(),
@@ -420,5 +425,14 @@ mod tests {
         let error = flags("--inject loss=0.1@1s").prepare().unwrap_err();
         assert!(error.contains("--udp"), "{error}");
         assert_eq!(flags("--inject kill=1@1s").prepare(), Ok(()));
+    }
+
+    #[test]
+    fn a_delay_is_of_streams() {
+        assert_eq!(flags("").delayed(), Some(DELAY_DEFAULT));
+        assert_eq!(flags("--delay 0").delayed(), None);
+        assert_eq!(flags("--udp").delayed(), None);
+        let both = Line::try_parse_from(["x", "--udp", "--delay", "5ms"]);
+        assert_eq!(both.err().unwrap().kind(), clap::error::ErrorKind::ArgumentConflict);
     }
 }

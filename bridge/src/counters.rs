@@ -92,7 +92,7 @@ metrics! {
     commands_refused,
     /// Send operations.
     sends,
-    /// Payloads queued for sending, one for each recipient.
+    /// Frames given to those operations, of any kind: with their number, how many leave together.
     payloads_sent,
     /// Turns of the loop.
     turns,

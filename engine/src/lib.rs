@@ -31,8 +31,12 @@ pub use config::Config;
 pub use config_file::ConfigFileError;
 pub use handle::{Engine, Handle};
 pub use io::{BufferConfig, RingError};
-pub use peer::gossip::PushPullRules;
 pub use peer::gossip::push_pull::{MemberInfo, Presumed};
+pub use peer::gossip::{PlumtreeRules, PushPullRules};
+pub use peer::overlay::{
+    Direction as SamplingDirection, Hardening, Heartbeat, HyParViewRules, Keep, Links, Partner,
+    SamplingRules,
+};
 pub use peer::{
     AddressRecord, Archive, BLOCKS_WANTED_MAX, Ban, BanCause, BanTarget, BookLimits, ChainTip,
     CloseReason, Cluster, Config as PeerConfig, ConnId, DandelionRules, Decider, Direction,

@@ -55,6 +55,8 @@ pub(crate) enum StoreError {
     Store(#[from] fjall::Error),
     #[error("the directory of the store: {0}")]
     System(#[from] io::Error),
+    #[error("cannot write to {dir}: {source}: choose another directory with --data")]
+    Directory { dir: PathBuf, source: io::Error },
 }
 
 /// What the store knows of the chain when it is opened.
@@ -130,8 +132,9 @@ impl Store {
         dir: &Path,
         wanted: Option<ChainName>,
     ) -> Result<(Self, ChainName), StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let lock = File::create(dir.join("lock"))?;
+        let unwritable = |source| StoreError::Directory { dir: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unwritable)?;
+        let lock = File::create(dir.join("lock")).map_err(unwritable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(dir.to_owned())),

@@ -407,7 +407,7 @@ pub enum ConfigError {
     #[error("the overlay: {0}")]
     Overlay(RulesError),
     /// Too little is kept of gossip: neighbours would not get what they ask for.
-    #[error("{0} bytes of gossip kept, at least {GOSSIP_BYTES_MIN}: the largest message")]
+    #[error("gossip.kept_bytes_max is {0}, and must be at least {GOSSIP_BYTES_MIN}, a message")]
     GossipBytes(usize),
     /// An overlay whose nodes could not name us.
     #[error("an overlay needs an address at which others reach us: advertised has none")]

@@ -400,7 +400,7 @@ impl Endpoint {
             self.ping(conn);
         }
         if let Some(session) = self.peers.get_mut(conn).and_then(Peer::session_mut) {
-            session.waits_for_its_ping(period);
+            session.waits_for_its_ping(&self.config);
         }
         self.on_tips(Some(conn));
     }

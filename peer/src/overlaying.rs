@@ -19,6 +19,7 @@ use crate::event::ConnId;
 use crate::gossip::plumtree;
 use crate::overlay::{CONTACTS_MAX, Links, RulesError};
 use crate::peer::Peer;
+use crate::rates::{Rate, TokenBucket};
 use crate::rng::Rng;
 use crate::time::Instant;
 pub(crate) use view::Said;
@@ -40,6 +41,7 @@ pub(crate) struct Overlaying {
     peers: BTreeMap<SocketAddr, Link>,
     /// Whom the overlay has us dial.
     calling: BTreeSet<SocketAddr>,
+    dials: TokenBucket,
     /// The links that stand.
     up: BTreeMap<SocketAddr, ConnId>,
 }
@@ -52,6 +54,11 @@ struct Link {
     /// When other traffic of it was told as a contact.
     contact: Instant,
 }
+
+/// Dials that the overlay may ask for: whom lists name is for others to choose. A list of thirty
+/// that is exchanged each way in ten seconds names six a second at most; those that are to be met
+/// at first come at once.
+const DIALS: Rate = Rate { amount: 16, per: Duration::from_secs(1), burst: 128 };
 
 /// Who may be in the overlay: whom we hold, and the seeds that are addresses.
 fn contacts(config: &Config) -> Vec<SocketAddr> {
@@ -86,6 +93,7 @@ impl Overlaying {
             contacts: contacts(config),
             peers: BTreeMap::new(),
             calling: BTreeSet::new(),
+            dials: TokenBucket::default(),
             up: BTreeMap::new(),
         }
     }
@@ -255,7 +263,9 @@ impl Endpoint {
                 if let Some(link) = self.overlaying.peers.get_mut(&peer) {
                     link.used = true;
                     inputs.push_back(Input::Connected { peer });
-                } else if self.dialer.call(peer, self.now) {
+                } else if self.overlaying.dials.take(1, DIALS, self.now)
+                    && self.dialer.call(peer, self.now)
+                {
                     self.overlaying.calling.insert(peer);
                 } else {
                     inputs.push_back(Input::DialFailed { peer });

@@ -8,7 +8,7 @@ use codec::{Capabilities, FrameDecoder, Kind};
 use crate::address::Group;
 use crate::chain::ChainTip;
 use crate::config::{Config, FRAME_RATE_MIN};
-use crate::deadlines::SlotTime;
+use crate::deadlines::{SLOT, SlotTime};
 use crate::event::{ConnId, Direction};
 use crate::fault::Fault;
 use crate::handshake::Agreement;
@@ -433,10 +433,13 @@ impl Session {
 
     /// The peer pings, too, and our ping left with the pong or just before. So the next is due a
     /// little later than a period: it rides with the pong to the peer's next. The margin is above
-    /// [`Self::pings_along`]'s, or a ping that left just before the peer's would do so for ever.
-    pub(crate) fn waits_for_its_ping(&mut self, period: Duration) {
-        self.next_ping =
-            self.pinged.map_or(self.next_ping, |at| at.after(period + period * 3 / 20));
+    /// [`Self::pings_along`]'s, or a ping that left just before the peer's would do so for ever;
+    /// but where silence is not borne for much longer than a period, it is not stretched.
+    pub(crate) fn waits_for_its_ping(&mut self, config: &Config) {
+        let period = config.ping_period;
+        let borne = config.silence_timeout.saturating_sub(period).saturating_sub(SLOT * 2);
+        let margin = (period * 3 / 20).min(borne / 2);
+        self.next_ping = self.pinged.map_or(self.next_ping, |at| at.after(period + margin));
     }
 
     /// A pong names no ping. Whoever scatters some may meet one that has just left, and seem near;

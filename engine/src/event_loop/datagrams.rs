@@ -26,6 +26,7 @@ const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 /// The socket of datagrams, if there is one, and what is to leave by it.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
+    pub(super) is_bound: bool,
     queue: VecDeque<(SocketAddr, Vec<u8>)>,
     in_kernel: usize,
     /// Receiving ended, and is tried again then.
@@ -43,6 +44,7 @@ impl EventLoop {
     /// Receives datagrams from now on; the answer has the port that port 0 became.
     pub(crate) fn bind_datagrams(&mut self, addr: SocketAddr) -> std::io::Result<SocketAddr> {
         let bound = self.io.bind_datagrams(addr)?;
+        self.datagrams.is_bound = true;
         self.submissions.push(Submission::RecvDatagrams);
         self.endpoint.advertise_datagrams(bound.port());
         Ok(bound)

@@ -290,7 +290,8 @@ impl EventLoop {
         let own = [watch, accept, self.datagrams.retry_at, refill, self.changes_at, self.stop_at];
         let until = own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min();
         let timeout = until.map(|until| until.since(self.now));
-        if watch.is_none() && self.pace.naps(self.now) {
+        // A nap is long enough for a burst of datagrams to fill their socket.
+        if watch.is_none() && !self.datagrams.is_bound && self.pace.naps(self.now) {
             let timeout = Some(timeout.map_or(NAP, |timeout| timeout.min(NAP)));
             return Wait { timeout, until: Until::Woken };
         }

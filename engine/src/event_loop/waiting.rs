@@ -1,5 +1,5 @@
 //! How the loop waits: for the first completion, after a busy turn for a batch of them, and while
-//! nothing but pings is heard from many peers, for the end of a nap.
+//! nothing but pings is heard, and many of them, for the end of a nap.
 //!
 //! To fall asleep and be woken costs more than to handle a ping. Ten thousand idle peers wake the
 //! loop a thousand times a second; with naps, a hundred times. The price is that a ping is answered
@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use codec::limits::FRAME_HEADER_BYTES;
 use peer::{Counts, Instant};
 
 use crate::io::{Batch, Until};
@@ -36,6 +37,10 @@ pub(super) const SILENCE: Duration = Duration::from_secs(1);
 /// less than a hundredth of a processor as it is.
 const PINGS_MIN: u64 = 50;
 
+/// A Ping or Pong on the wire: the head of its frame, a difficulty, a height. What else comes
+/// counts by bytes, since a long frame is heard long before it is whole.
+const PING_BYTES: u64 = FRAME_HEADER_BYTES as u64 + 16;
+
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// What was heard lately.
@@ -44,9 +49,9 @@ pub(super) struct Pace {
     /// Operations reaped by the last wait, and the bytes consumed by then.
     reaped: u64,
     bytes: u64,
-    /// Frames that were no pings, by the last turn; and when something other than a ping was last
+    /// Bytes that were no pings, by the last turn; and when something other than a ping was last
     /// heard or said.
-    frames: u64,
+    others: u64,
     spoken_at: Instant,
     /// When the window began, and the pings by then.
     window: (Instant, u64),
@@ -58,7 +63,7 @@ impl Pace {
     pub(super) const fn new() -> Self {
         let window = (Instant::START, 0);
         let spoken_at = Instant::START;
-        Self { reaped: 0, bytes: 0, frames: 0, spoken_at, window, many_pings: false }
+        Self { reaped: 0, bytes: 0, others: 0, spoken_at, window, many_pings: false }
     }
 
     /// A wait is over.
@@ -73,8 +78,8 @@ impl Pace {
 
     /// A turn's work is done.
     pub(super) fn worked(&mut self, now: Instant, counts: &Counts) {
-        let frames = counts.frames_received - counts.pings_received;
-        if std::mem::replace(&mut self.frames, frames) != frames {
+        let others = counts.bytes_received.wrapping_sub(PING_BYTES * counts.pings_received);
+        if std::mem::replace(&mut self.others, others) != others {
             self.spoken(now);
         }
         let (begun, pings) = self.window;

@@ -109,6 +109,23 @@ fn two_endpoints_exchange_one_pair_of_messages_a_period() {
 }
 
 #[test]
+fn a_silence_that_is_just_longer_than_a_period_ends_no_connection() {
+    for silence in [millis(1_100), millis(1_150), millis(1_250), millis(1_400)] {
+        let mut configs = vec![passive(NET), passive(NET)];
+        configs[0].connect = vec![World::addr(1)];
+        for config in &mut configs {
+            (config.ping_period, config.silence_timeout) = (secs(1), silence);
+        }
+        let mut world = World::new(configs, 4).smooth();
+        world.run_for(secs(60));
+        for node in &world.nodes {
+            let closed = node.solo.endpoint.counts().closed;
+            assert_eq!(closed.iter().sum::<u64>(), 0, "{silence:?}: {closed:?}");
+        }
+    }
+}
+
+#[test]
 fn the_round_trip_is_that_of_the_ping() {
     let mut solo = Solo::small();
     let conn = solo.join(0);

@@ -67,18 +67,21 @@ pub struct Places(pub Vec<usize>);
 #[derive(Args)]
 pub struct Soak {
     /// For how long.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub minutes: u64,
     /// From which seed on.
     #[arg(long, default_value_t = 0)]
     pub first: u64,
 }
 
+/// A seed takes a tenth of a second: this many are a day's work.
+const SEEDS_MAX: u64 = 1_000_000;
+
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
     let bounds = text.split_once("..").map(|(from, to)| (from.parse(), to.parse()));
     match bounds {
-        Some((Ok(from), Ok(to))) if from < to => Ok(from..to),
-        _ => Err("two numbers are wanted, the smaller one first: 0..200".into()),
+        Some((Ok(from), Ok(to))) if from < to && to - from <= SEEDS_MAX => Ok(from..to),
+        _ => Err(format!("two numbers, the smaller one first, at most {SEEDS_MAX} apart: 0..200")),
     }
 }
 

@@ -254,8 +254,13 @@ fn while_many_peers_only_ping_the_loop_naps() {
     assert!(naps(&mut stage));
 
     type Interrupt = fn(&mut Stage, Socket);
-    let interruptions: [(&str, Interrupt); 3] = [
+    let interruptions: [(&str, Interrupt); 4] = [
         ("a payload", |stage, peer| stage.script.receive(peer, transaction(1, 100).frame())),
+        ("a part of one", |stage, peer| {
+            stage.script.receive(peer, &transaction(3, 100).frame()[..50]);
+            stage.turn();
+            stage.script.receive(peer, &transaction(3, 100).frame()[50..]);
+        }),
         ("a command", |stage, _| stage.publish(&transaction(2, 100))),
         ("a newcomer", |stage, _| {
             stage.accept();
@@ -270,6 +275,10 @@ fn while_many_peers_only_ping_the_loop_naps() {
         pings(&mut stage, &peers, SILENCE);
         assert!(naps(&mut stage), "{what} was long ago");
     }
+
+    stage.event_loop.datagrams.is_bound = true;
+    assert!(!naps(&mut stage), "their socket is small, and would be full");
+    stage.event_loop.datagrams.is_bound = false;
 
     pings(&mut stage, &peers[..40], Duration::from_millis(200));
     assert!(!naps(&mut stage), "too few to be worth it");
